@@ -1,0 +1,21 @@
+# outrider_module(NAME USES <modules it may include> LINKS <libraries>): one static library from src/NAME/*.cc.
+# main.cc is left to the executable.
+set(OUTRIDER_CLI_MAIN ${CMAKE_SOURCE_DIR}/src/cli/main.cc)
+
+function(outrider_module name)
+  cmake_parse_arguments(ARG "" "" "USES;LINKS" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cc)
+  list(FILTER sources EXCLUDE REGEX "/main\\.cc$")
+  if(sources)
+    add_library(outrider_${name} STATIC ${sources})
+    set(scope PUBLIC)
+  else()
+    add_library(outrider_${name} INTERFACE)
+    set(scope INTERFACE)
+  endif()
+  target_include_directories(outrider_${name} ${scope} ${CMAKE_SOURCE_DIR}/src)
+  target_link_libraries(outrider_${name} ${scope} Threads::Threads ${ARG_LINKS})
+  foreach(module ${ARG_USES})
+    target_link_libraries(outrider_${name} ${scope} outrider_${module})
+  endforeach()
+endfunction()

@@ -1,0 +1,25 @@
+# tests/MODULE/*_test.cc become one GoogleTest program test_MODULE; each of its cases is a CTest test.
+find_package(GTest REQUIRED)
+include(GoogleTest)
+
+if(NOT EXISTS ${CMAKE_BINARY_DIR}/fixtures/goldens)
+  file(ARCHIVE_EXTRACT INPUT ${CMAKE_SOURCE_DIR}/tests/fixtures/tiny-a.tar.xz DESTINATION ${CMAKE_BINARY_DIR}/fixtures)
+endif()
+
+file(GLOB test_folders LIST_DIRECTORIES true ${CMAKE_SOURCE_DIR}/tests/*)
+foreach(folder ${test_folders})
+  get_filename_component(module ${folder} NAME)
+  file(GLOB sources CONFIGURE_DEPENDS ${folder}/*.cc)
+  if(NOT sources OR NOT TARGET outrider_${module})
+    continue()
+  endif()
+  add_executable(test_${module} ${sources})
+  target_include_directories(test_${module} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
+  target_link_libraries(test_${module} PRIVATE outrider_${module} GTest::gtest_main GTest::gmock)
+  if(TARGET outrider_checkpoint)
+    target_link_libraries(test_${module} PRIVATE outrider_checkpoint)
+  endif()
+  target_compile_definitions(test_${module} PRIVATE
+    OUTRIDER_SOURCE_DIR="${CMAKE_SOURCE_DIR}" OUTRIDER_BINARY_DIR="${CMAKE_BINARY_DIR}")
+  gtest_discover_tests(test_${module} DISCOVERY_TIMEOUT 60 PROPERTIES LABELS ${module} TIMEOUT 600)
+endforeach()

@@ -1,0 +1,116 @@
+// The engine: owns scheduler, block pool and runner on one thread. Requests and cancellations enter by one queue,
+// outputs leave through each request's sink. Knows tokens only: no text, no HTTP.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "runner/runner.h"
+#include "sampling/params.h"
+
+namespace outrider::engine {
+
+using Clock = std::chrono::steady_clock;
+using RequestId = uint64_t;
+
+enum class FinishReason { kStop, kLength, kAbort, kError };
+
+struct OutputToken {
+  int32_t token = 0;
+  bool has_logprobs = false;
+  sampling::PositionLogprobs logprobs;
+};
+
+// What one step gave one request. Delivered on the engine thread: the sink must only hand it on.
+struct Output {
+  RequestId id = 0;
+  std::vector<OutputToken> tokens;
+  // Set once, with or before the first token, when prompt_logprobs were asked: positions 1..n-1 of the prompt.
+  std::vector<sampling::PositionLogprobs> prompt_logprobs;
+  std::optional<FinishReason> finish_reason;  // set in the last Output of a request
+  std::optional<int32_t> stop_token;          // the stop_token_ids member that ended it
+  int64_t num_cached_tokens = 0;              // prompt tokens found in the prefix cache
+  std::string error;                          // with kError
+};
+using OutputSink = std::function<void(Output)>;
+
+struct Request {
+  std::vector<int32_t> prompt;  // 1 .. max_model_len - 1 tokens
+  std::shared_ptr<const sampling::SamplingParams> params;
+  int64_t priority = 0;    // lower runs first, with the priority policy
+  std::string cache_salt;  // prefix-cache entries are shared only between equal salts
+  Clock::time_point arrival = Clock::now();
+  OutputSink sink;
+};
+
+enum class Policy { kFcfs, kPriority };
+
+struct EngineOptions {
+  int64_t max_model_len = 0;
+  int max_num_seqs = 256;
+  int max_num_batched_tokens = 8192;
+  int long_prefill_token_threshold = 0;  // 0: off
+  bool prefix_caching = true;
+  bool async_scheduling = true;
+  Policy policy = Policy::kFcfs;
+};
+
+// Observations for /metrics, handed out on the engine thread to an observer that must not block.
+struct FinishedRequest {
+  FinishReason reason = FinishReason::kStop;
+  int64_t prompt_tokens = 0, generation_tokens = 0, max_tokens = 0, cached_tokens = 0;
+  double queue_seconds = 0, prefill_seconds = 0, decode_seconds = 0, inference_seconds = 0, e2e_seconds = 0;
+  int64_t preemptions = 0;
+};
+
+struct StepStats {
+  int64_t running = 0, waiting = 0;
+  double kv_usage = 0.0;         // 0..1
+  int64_t prompt_tokens = 0;     // whole prompts of requests whose prefill finished in this step
+  int64_t computed_prompt_tokens = 0;
+  int64_t generation_tokens = 0;
+  int64_t preemptions = 0;
+  int64_t prefix_queries = 0, prefix_hits = 0;  // tokens looked up and found
+  double step_seconds = 0.0;
+  std::vector<double> time_to_first_token;   // seconds, one a request that got its first token
+  std::vector<double> inter_token_latency;   // seconds, one a request that got a later token
+  std::vector<FinishedRequest> finished;
+};
+
+class StatsObserver {
+ public:
+  virtual ~StatsObserver() = default;
+  virtual void on_step(const StepStats& stats) = 0;
+};
+
+class Engine {
+ public:
+  // Starts the engine thread. `observer` may be null and must outlive the engine.
+  Engine(std::unique_ptr<runner::Runner> runner, EngineOptions options, StatsObserver* observer);
+  ~Engine();  // aborts what runs and joins
+
+  // Any thread. The sink gets at least one Output with a finish_reason, whatever happens.
+  RequestId submit(Request request);
+  // Any thread; takes effect before the next step is planned. Unknown ids are ignored. The sink gets kAbort
+  // unless it has already been given its last output. `as_stop`: a stop string ended it; counted as stop, not abort.
+  void cancel(RequestId id, bool as_stop = false);
+  // Any thread: forget cached prefixes (only when nothing runs it is certain that all go). Returns when done.
+  void reset_prefix_cache();
+  // Any thread: stop admitting; returns when nothing runs or the deadline has passed (then the rest is aborted).
+  void drain(Clock::duration deadline);
+
+  bool alive() const;  // false after the device failed: every request has been ended with kError
+  const EngineOptions& options() const;
+  const model::KvGeometry& kv() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace outrider::engine
