@@ -10,7 +10,9 @@
 
 namespace outrider::model {
 
-enum class KvDtype { kBf16, kFp8E4m3 };
+enum class KvDtype { kBf16, kFp8E4m3, kF32 };  // kF32: CPU only, to meet fp32 goldens exactly
+
+constexpr int bytes_of(KvDtype dtype) { return dtype == KvDtype::kFp8E4m3 ? 1 : dtype == KvDtype::kBf16 ? 2 : 4; }
 
 // The KV cache's shape. Layers are dealt into groups of equal size; a page holds K and V of one group's layers for
 // `block_size` consecutive positions of one sequence. All full-attention (NoPE) layers form the first groups, all
@@ -27,7 +29,7 @@ struct KvGeometry {
   int chunk_size = 0;                   // attention_chunk_size
   int num_groups() const { return static_cast<int>(group_is_chunked.size()); }
   int64_t page_bytes(const LlamaConfig& c) const {
-    return int64_t{2} * layers_per_group * block_size * c.kv_size() * (dtype == KvDtype::kFp8E4m3 ? 1 : 2);
+    return int64_t{2} * layers_per_group * block_size * c.kv_size() * bytes_of(dtype);
   }
 };
 
