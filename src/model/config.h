@@ -56,10 +56,17 @@ struct GenerationDefaults {
   std::vector<int> eos_token_ids;
 };
 
-// `json` is the text of config.json; `origin` names the file in errors. Throws CheckpointError naming the field.
+// `json` is the text of config.json; `origin` names the file in errors. Throws CheckpointError naming the
+// field.
 LlamaConfig parse_config(const std::string& json, const std::string& origin);
 
 // Throws CheckpointError; an empty text gives no defaults.
 GenerationDefaults parse_generation_config(const std::string& json, const std::string& origin);
+
+// config.json with the JSON object of --hf-overrides merged into it, objects key by key; null is a value, it
+// deletes nothing. In a multimodal config a top-level key that only text_config has goes there. Throws
+// UsageError when `overrides` is no JSON object; "" and "{}" change nothing.
+std::string merge_hf_overrides(const std::string& config, const std::string& overrides,
+                               const std::string& origin);
 
 }  // namespace outrider::model

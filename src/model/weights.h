@@ -14,7 +14,8 @@ namespace outrider::model {
 enum class WeightFormat { kBf16, kFp8, kNvfp4 };
 
 // How elements lie in the file. kRowMajor: [rows, cols], cols contiguous (a Linear).
-// kColMajor: [cols, rows], rows contiguous (fused experts); for NVFP4 bytes are [cols/2, rows], scales [cols/16, rows].
+// kColMajor: [cols, rows], rows contiguous (fused experts); for NVFP4 bytes are [cols/2, rows], scales
+// [cols/16, rows].
 enum class Layout { kRowMajor, kColMajor };
 
 struct Matrix {
@@ -25,12 +26,14 @@ struct Matrix {
   // Elements (bf16: uint16_t; FP8: e4m3 byte; NVFP4: two e2m1 a byte along cols, low nibble = even col).
   const void* data = nullptr;
   // Distance in elements between consecutive rows (kRowMajor) or consecutive cols (kColMajor);
-  // a gate half of a fused gate_up has stride 2 * rows.
+  // a gate half of a fused gate_up has stride 2 * rows. NVFP4 packs two cols in a byte: kRowMajor element (r,
+  // c) lies in byte (r * stride + c) / 2, kColMajor in byte (c / 2) * stride + r.
   int64_t stride = 0;
   const uint8_t* block_scales = nullptr;  // NVFP4: e4m3, one for 16 cols; stride as below
-  int64_t block_scale_stride = 0;         // kRowMajor: bytes between rows; kColMajor: bytes between groups of 16 cols
-  float weight_scale = 1.0f;              // FP8: weight_scale; NVFP4: weight_scale_2; bf16: 1
-  float input_scale = 0.0f;               // static activation scale; 0: none given
+  int64_t block_scale_stride =
+      0;                      // kRowMajor: bytes between rows; kColMajor: bytes between groups of 16 cols
+  float weight_scale = 1.0f;  // FP8: weight_scale; NVFP4: weight_scale_2; bf16: 1
+  float input_scale = 0.0f;   // static activation scale; 0: none given
 
   bool empty() const { return data == nullptr; }
 };
@@ -53,8 +56,8 @@ struct Layer {
 };
 
 struct Weights {
-  Matrix embed;    // bf16 [vocab, hidden]
-  Matrix lm_head;  // bf16 [vocab, hidden]
+  Matrix embed;                          // bf16 [vocab, hidden]
+  Matrix lm_head;                        // bf16 [vocab, hidden]
   const uint16_t* final_norm = nullptr;  // bf16 [hidden]
   std::vector<Layer> layers;
   WeightFormat format = WeightFormat::kBf16;  // of the quantised linears

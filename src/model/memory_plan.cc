@@ -1,0 +1,168 @@
+#include "model/memory_plan.h"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "base/error.h"
+
+namespace outrider::model {
+
+namespace {
+
+// Products of foreign sizes saturate: a plan that large is refused by comparison, never wrapped.
+int64_t saturating_mul(int64_t a, int64_t b) {
+  int64_t product = 0;
+  return __builtin_mul_overflow(a, b, &product) ? INT64_MAX : product;
+}
+
+int64_t saturating_add(int64_t a, int64_t b) {
+  int64_t sum = 0;
+  return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
+}
+
+std::string size_text(int64_t bytes) {
+  char text[32];
+  if (bytes >= int64_t{1} << 30)
+    std::snprintf(text, sizeof text, "%.2f GiB", static_cast<double>(bytes) / (1 << 30));
+  else
+    std::snprintf(text, sizeof text, "%.2f MiB", static_cast<double>(bytes) / (1 << 20));
+  return text;
+}
+
+int64_t matrix_bytes(const Matrix& matrix) {
+  const int64_t elements = int64_t{matrix.rows} * matrix.cols;
+  switch (matrix.format) {
+    case WeightFormat::kBf16:
+      return 2 * elements;
+    case WeightFormat::kFp8:
+      return elements;
+    case WeightFormat::kNvfp4:
+      return elements / 2 + elements / 16;
+  }
+  return 0;
+}
+
+int64_t mlp_bytes(const Mlp& mlp) {
+  return matrix_bytes(mlp.gate) + matrix_bytes(mlp.up) + matrix_bytes(mlp.down);
+}
+
+// fp32 values that one token needs while a layer is computed: residual, normed input, block output; q and
+// attention context; k and v; gate and up of the routed and shared expert, or of the dense block.
+int64_t activation_floats_per_token(const LlamaConfig& config) {
+  const int64_t experts = 2 * int64_t{config.intermediate_size};
+  const int64_t widest = std::max<int64_t>(experts, config.intermediate_size_mlp);
+  return 3 * int64_t{config.hidden_size} + 2 * int64_t{config.q_size()} + 2 * int64_t{config.kv_size()} +
+         2 * widest;
+}
+
+void check_options(const LlamaConfig& config, const MemoryOptions& options) {
+  const auto in_range = [](const char* flag, int64_t value, int64_t low, int64_t high) {
+    if (value < low || value > high)
+      throw UsageError(std::string(flag) + " is " + std::to_string(value) + ", expected " +
+                       std::to_string(low) + " to " + std::to_string(high));
+  };
+  in_range("--max-num-seqs", options.max_num_seqs, 1, INT32_MAX);
+  in_range("--max-num-batched-tokens", options.max_num_batched_tokens, 1, INT32_MAX);
+  in_range("--block-size", options.block_size, 1, 4096);
+  in_range("--max-model-len", options.max_model_len, 0, INT32_MAX);
+  if (options.max_model_len > config.max_position_embeddings)
+    throw UsageError("--max-model-len is " + std::to_string(options.max_model_len) +
+                     ", more than the model's max_position_embeddings " +
+                     std::to_string(config.max_position_embeddings));
+}
+
+// Bytes for the pool; throws where the rest already takes everything.
+int64_t kv_budget(const MemoryPlan& plan, const MemoryOptions& options, int64_t logits_row,
+                  int64_t sequence_bytes) {
+  if (options.kv_cache_bytes > 0) return options.kv_cache_bytes;
+  const int64_t left = plan.total_bytes >= options.device_bytes ? 0 : options.device_bytes - plan.total_bytes;
+  if (left > 0) return left;
+  std::string rows;
+  for (const PlanRow& row : plan.rows)
+    rows += (rows.empty() ? "" : " + ") + row.name + " " + size_text(row.bytes);
+  const int64_t without_logits = plan.total_bytes - saturating_mul(logits_row, options.max_num_seqs);
+  const int64_t room = options.device_bytes - saturating_add(without_logits, sequence_bytes);
+  const std::string remedy = room >= logits_row
+                                 ? "--max-num-seqs " + std::to_string(room / logits_row) + " would fit"
+                                 : "increase --gpu-memory-utilization or decrease --max-num-batched-tokens";
+  throw StartupError("No available memory for the cache blocks: " + rows + " take all of the " +
+                     size_text(options.device_bytes) + " that may be used; " + remedy);
+}
+
+[[noreturn]] void refuse_length(const MemoryPlan& plan, int64_t page_bytes, int64_t pages,
+                                int64_t available) {
+  const int64_t fits = max_tokens_for_pages(plan.kv, available);
+  std::string line = "To serve at least one request with the model's max seq len (" +
+                     std::to_string(plan.max_model_len) + "), " +
+                     size_text(saturating_mul(pages, page_bytes)) +
+                     " KV cache is needed, which is larger than the available KV cache memory (" +
+                     size_text(saturating_mul(available, page_bytes)) + "). ";
+  line +=
+      fits > 0 ? "--max-model-len " + std::to_string(fits) + " would fit" : "Not even one token would fit";
+  throw StartupError(line + "; or increase --gpu-memory-utilization, or decrease --max-num-seqs");
+}
+
+}  // namespace
+
+int64_t weight_bytes(const Weights& weights) {
+  const int64_t norm = 2 * int64_t{weights.embed.cols};
+  int64_t bytes = matrix_bytes(weights.embed) + matrix_bytes(weights.lm_head) + norm;
+  for (const Layer& layer : weights.layers) {
+    bytes += 2 * norm + matrix_bytes(layer.q) + matrix_bytes(layer.k) + matrix_bytes(layer.v) +
+             matrix_bytes(layer.o);
+    bytes += matrix_bytes(layer.router) + mlp_bytes(layer.shared_expert) + mlp_bytes(layer.dense);
+    for (const Mlp& expert : layer.experts) bytes += mlp_bytes(expert);
+  }
+  return bytes;
+}
+
+MemoryPlan plan_memory(const Model& model, const MemoryOptions& options) {
+  const LlamaConfig& config = model.config;
+  check_options(config, options);
+  MemoryPlan plan;
+  plan.max_model_len = options.max_model_len > 0 ? options.max_model_len : config.max_position_embeddings;
+  plan.kv = make_kv_geometry(config, options.block_size, options.kv_dtype);
+
+  const auto add = [&plan](const char* name, int64_t bytes) {
+    plan.rows.push_back({name, bytes});
+    plan.total_bytes = saturating_add(plan.total_bytes, bytes);
+  };
+  const int64_t logits_row = int64_t{4} * config.vocab_size;
+  add("weights", weight_bytes(model.weights));
+  add("activations", saturating_mul(4 * activation_floats_per_token(config), options.max_num_batched_tokens));
+  add("logits", saturating_mul(logits_row, options.max_num_seqs));
+
+  const int64_t page_bytes = plan.kv.page_bytes(config);
+  const int64_t pages = pages_for_sequence(plan.kv, plan.max_model_len);
+  int64_t available = options.num_blocks_override;
+  int64_t useful = available;
+  if (options.num_blocks_override <= 0) {
+    available = kv_budget(plan, options, logits_row, saturating_mul(pages, page_bytes)) / page_bytes;
+    useful = options.kv_cache_bytes > 0 ? available : saturating_mul(pages, options.max_num_seqs);
+  }
+  if (pages > available) refuse_length(plan, page_bytes, pages, available);
+  plan.kv.num_blocks = static_cast<int>(std::min<int64_t>({available, useful, INT32_MAX}));
+  add("KV cache", saturating_mul(plan.kv.num_blocks, page_bytes));
+  plan.max_concurrency = static_cast<double>(plan.kv.num_blocks) / static_cast<double>(pages);
+  plan.kv_tokens = static_cast<int64_t>(plan.max_concurrency * static_cast<double>(plan.max_model_len));
+  return plan;
+}
+
+std::string MemoryPlan::table() const {
+  std::string text;
+  char line[160];
+  const auto row = [&](const std::string& name, int64_t bytes) {
+    std::snprintf(line, sizeof line, "%-12s %14s\n", name.c_str(), size_text(bytes).c_str());
+    text += line;
+  };
+  for (const PlanRow& r : rows) row(r.name, r.bytes);
+  row("total", total_bytes);
+  std::snprintf(line, sizeof line, "KV cache: %d pages of %d positions x %d layers, %lld tokens; ",
+                kv.num_blocks, kv.block_size, kv.layers_per_group, static_cast<long long>(kv_tokens));
+  text += line;
+  std::snprintf(line, sizeof line, "%.2f sequences of %lld tokens at once\n", max_concurrency,
+                static_cast<long long>(max_model_len));
+  return text + line;
+}
+
+}  // namespace outrider::model
