@@ -1,0 +1,39 @@
+# The commands people use daily. `make help` lists them; CONTRIBUTING.md says more.
+# Only make itself need be there: each target first installs what it needs (scripts/install-deps.sh).
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help build serve test test-clients format lint fuzz clean
+
+export CCACHE_BASEDIR := $(CURDIR)
+export CCACHE_NOHASHDIR := 1
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+build:  ## build/outrider, optimised
+	@scripts/install-deps.sh build
+	@cmake -S . -B build -G Ninja --log-level=WARNING -DCMAKE_BUILD_TYPE=Release -DOUTRIDER_TESTS=OFF
+	@cmake --build build --target outrider
+
+serve: build  ## build, then serve Pocket Scout until Ctrl-C; flags in ARGS="--port 9000"
+	@exec build/outrider serve $(ARGS)
+
+test:  ## the whole suite but test-clients; parts of it: scripts/test.sh --help
+	@scripts/test.sh
+
+test-clients:  ## lm_eval against the served model (downloads torch: 5 GB of disk)
+	@scripts/test.sh clients
+
+format:  ## clang-format, in place
+	@scripts/install-deps.sh test
+	@scripts/check_format.sh --fix
+
+lint:  ## clang-tidy on every source file
+	@scripts/install-deps.sh test
+	@scripts/lint.sh --all
+
+fuzz:  ## each parser for FUZZ_SECONDS (default 60)
+	@scripts/test.sh fuzz
+
+clean:  ## remove what was built; the Python environments in .venv stay
+	rm -rf build

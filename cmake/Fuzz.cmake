@@ -1,0 +1,15 @@
+# fuzz/fuzz_NAME.cc becomes the libFuzzer program fuzz_NAME. It links the modules whose headers it includes. Configure
+# with clang and OUTRIDER_SANITIZE=fuzzer-no-link,address,undefined so that the modules report coverage too.
+add_custom_target(fuzzers)
+file(GLOB fuzz_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/fuzz/fuzz_*.cc)
+foreach(source ${fuzz_sources})
+  get_filename_component(name ${source} NAME_WE)
+  add_executable(${name} ${source})
+  target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+  file(STRINGS ${source} includes REGEX "^#include \"[a-z]+/")
+  foreach(include ${includes})
+    string(REGEX REPLACE "^#include \"([a-z]+)/.*" "\\1" module "${include}")
+    target_link_libraries(${name} PRIVATE outrider_${module})
+  endforeach()
+  add_dependencies(fuzzers ${name})
+endforeach()

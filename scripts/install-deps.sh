@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Installs what building (level "build") or testing (level "test") needs, from Debian 12's or Ubuntu 24.04's own
+# packages. Does nothing, and needs no network, when all of it is there. Why each library: docs/dependencies.md.
+# Usage: scripts/install-deps.sh [build|test]
+set -euo pipefail
+
+level=${1:-build}
+case $level in
+  build | test) ;;
+  *) echo "usage: $0 [build|test]" >&2; exit 2 ;;
+esac
+
+distribution=unknown
+if [ -r /etc/os-release ]; then
+  distribution=$(sed -n 's/^ID=//p' /etc/os-release)
+fi
+# Boost 1.81 is the first with the Beast and Asio used here; neither distribution has both versions. The fuzzers and
+# clang-tidy need a clang that can read the distribution's own libstdc++; the formatter is one version everywhere.
+if [ "$distribution" = ubuntu ]; then
+  boost=libboost1.83-dev clang=18
+else
+  boost=libboost1.81-dev clang=14
+fi
+
+packages=(g++ cmake ninja-build ccache pkg-config "$boost" nlohmann-json3-dev libyaml-dev libspdlog-dev libfmt-dev
+  prometheus-cpp-dev libpcre2-dev libhwy-dev libssl-dev)
+if [ "$level" = test ]; then
+  packages+=(libgtest-dev libgmock-dev git curl xz-utils shellcheck python3 python3-venv
+    clang-format-14 "clang-$clang" "clang-tidy-$clang" "libclang-rt-$clang-dev")
+fi
+
+is_installed() {
+  command -v dpkg-query > /dev/null &&
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2> /dev/null)" = installed ]
+}
+
+missing=()
+for package in "${packages[@]}"; do
+  is_installed "$package" || missing+=("$package")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+if ! command -v apt-get > /dev/null; then
+  echo "$0: no apt-get on this machine; install what Debian calls: ${missing[*]}" >&2
+  exit 1
+fi
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+  if ! command -v sudo > /dev/null; then
+    echo "$0: neither root nor sudo; ask an administrator for: apt-get install ${missing[*]}" >&2
+    exit 1
+  fi
+  as_root=(sudo)
+fi
+
+# A fresh machine often runs its own apt at boot: wait for its lock rather than fail.
+apt() {
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 \
+    -o Dpkg::Use-Pty=0 "$@"
+}
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+echo "installing ${#missing[@]} packages: ${missing[*]}"
+if ! { apt update && apt install -y --no-install-recommends "${missing[@]}"; } > "$log" 2>&1; then
+  tail -n 20 "$log" >&2
+  echo "$0: apt-get could not install: ${missing[*]}" >&2
+  exit 1
+fi

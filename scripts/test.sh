@@ -1,0 +1,167 @@
+#!/usr/bin/env bash
+# Runs the suite, or the groups that are named, to the end whatever fails; prints a table of steps and their seconds,
+# then `N passed, N failed`. Results and logs: build/results. Settings: FUZZ_SECONDS (60 a parser).
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 2
+
+usage() {
+  cat << 'END'
+usage: scripts/test.sh [group...]; without one, all but clients
+  checks   format, include directions, house rules, shell and Python scripts, clang-tidy on what changed
+  unit     build with warnings as errors; unit, golden and property tests
+  api      real clients against the binary
+  asan     unit and API tests under AddressSanitizer and UndefinedBehaviorSanitizer
+  tsan     engine tests under ThreadSanitizer
+  fuzz     each parser of foreign bytes
+  clients  lm_eval against the served model (downloads torch)
+END
+}
+
+groups=("$@")
+[ $# -eq 0 ] && groups=(checks unit api asan tsan fuzz)
+for group in "${groups[@]}"; do
+  case $group in
+    checks | unit | api | asan | tsan | fuzz | clients) ;;
+    *) usage; [ "$group" = --help ] && exit 0; exit 2 ;;
+  esac
+done
+
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
+export ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1
+results=$PWD/build/results
+mkdir -p "$results"
+table=$results/steps.tsv # name, seconds, passed, failed
+[ -n "${OUTRIDER_KEEP_RESULTS:-}" ] || : > "$table"
+
+# step NAME COMMAND...: the command's tests are counted from $results/NAME.xml when it wrote one; else it is one check.
+step() {
+  local name=$1 log=$results/$1.log junit=$results/$1.xml start status=0 counts
+  shift
+  rm -f "$junit"
+  start=$(date +%s)
+  echo "== $name"
+  "$@" > "$log" 2>&1 < /dev/null || status=$?
+  counts=$(count_results "$junit" "$status")
+  printf '%s\t%s\t%s\n' "$name" "$(($(date +%s) - start))" "$counts" >> "$table"
+  if [ "$status" -ne 0 ]; then
+    echo "-- $name failed; $log ends:"
+    tail -n 100 "$log"
+  fi
+  return "$status"
+}
+
+# Prints "passed TAB failed". A run that failed without naming a failed test counts as one failure.
+count_results() {
+  local junit=$1 status=$2 passed=0 failed=0
+  if [ -f "$junit" ]; then
+    read -r passed failed < <(python3 scripts/count_junit.py "$junit")
+    [ "$status" -ne 0 ] && [ "$failed" -eq 0 ] && failed=1
+  elif [ "$status" -eq 0 ]; then
+    passed=1
+  else
+    failed=1
+  fi
+  printf '%s\t%s' "$passed" "$failed"
+}
+
+# configure_and_build DIR TARGETS... -- CMAKE_ARGUMENTS...
+configure_and_build() {
+  local dir=$1 targets=()
+  shift
+  while [ "$1" != -- ]; do
+    targets+=("$1")
+    shift
+  done
+  shift
+  cmake -S . -B "$dir" -G Ninja --log-level=WARNING "$@" && cmake --build "$dir" --target "${targets[@]}"
+}
+
+run_ctest() { # NAME DIR [CTEST_ARGUMENTS]
+  local name=$1 dir=$2
+  shift 2
+  ctest --test-dir "$dir" -j "$(nproc)" --output-on-failure --no-tests=error --output-junit "$results/$name.xml" "$@"
+}
+
+# An environment of its own for a folder of Python tests, made again only when its requirements changed.
+make_venv() { # FOLDER PIP_ARGUMENTS...
+  local venv=.venv/$1 requirements=tests/$1/requirements.txt
+  shift
+  cmp -s "$requirements" "$venv/installed.txt" && return 0
+  rm -rf "$venv"
+  /usr/bin/python3 -m venv "$venv" && "$venv/bin/pip" install --quiet --disable-pip-version-check "$@" \
+    -r "$requirements" && cp "$requirements" "$venv/installed.txt"
+}
+
+run_pytest() { # NAME VENV BINARY PYTEST_ARGUMENTS...
+  local name=$1 venv=$2 binary=$3
+  shift 3
+  OUTRIDER_BINARY=$PWD/$binary ".venv/$venv/bin/python" -m pytest -q --junitxml "$results/$name.xml" "$@"
+}
+
+run_checks() {
+  step format scripts/check_format.sh
+  step includes python3 scripts/check_includes.py
+  step house scripts/check_house.sh
+  step shellcheck shellcheck .ci/run scripts/*.sh
+  step python-syntax python3 scripts/check_python.py
+  step script-tests python3 tests/scripts/test_check_includes.py
+  step clang-tidy scripts/lint.sh
+}
+
+run_unit() {
+  step build configure_and_build build all -- -DCMAKE_BUILD_TYPE=Release -DOUTRIDER_WERROR=ON -DOUTRIDER_TESTS=ON &&
+    step unit run_ctest unit build
+}
+
+# The groups that need the binary of another group build it when that group was not asked for.
+ensure_binary() {
+  [ -x build/outrider ] || step build-binary make build
+}
+
+run_api() {
+  ensure_binary && step api-environment make_venv api && step api run_pytest api api build/outrider tests/api
+}
+
+run_asan() {
+  step asan-build configure_and_build build/asan all -- -DCMAKE_BUILD_TYPE=Sanitize -DCMAKE_CXX_FLAGS_SANITIZE=-O1 \
+    -DOUTRIDER_SANITIZE=address,undefined || return
+  step asan-unit run_ctest asan-unit build/asan
+  # What a test says about seconds holds for the optimised binary only.
+  step asan-api-environment make_venv api &&
+    step asan-api run_pytest asan-api api build/asan/outrider tests/api -m "not timing"
+}
+
+run_tsan() {
+  step tsan-build configure_and_build build/tsan test_engine -- -DCMAKE_BUILD_TYPE=Sanitize \
+    -DCMAKE_CXX_FLAGS_SANITIZE=-O1 -DOUTRIDER_SANITIZE=thread &&
+    step tsan-engine run_ctest tsan-engine build/tsan -L engine
+}
+
+run_fuzz() {
+  local compiler
+  compiler=$(command -v clang++-14 || command -v clang++-18)
+  step fuzz-build configure_and_build build/fuzz fuzzers -- -DCMAKE_CXX_COMPILER="$compiler" -DCMAKE_BUILD_TYPE=Sanitize \
+    -DCMAKE_CXX_FLAGS_SANITIZE=-O1 -DOUTRIDER_SANITIZE=fuzzer-no-link,address,undefined -DOUTRIDER_TESTS=OFF \
+    -DOUTRIDER_FUZZ=ON &&
+    step fuzz python3 scripts/fuzz.py build/fuzz --seconds "${FUZZ_SECONDS:-60}" --junit "$results/fuzz.xml"
+}
+
+run_clients() {
+  # Every package is named with its version: pip need not solve anything, and must not add to it.
+  ensure_binary && step clients-environment make_venv clients --no-deps &&
+    step clients run_pytest clients clients build/outrider tests/clients
+}
+
+if ! step dependencies scripts/install-deps.sh test; then
+  echo "0 passed, 1 failed"
+  exit 1
+fi
+for group in "${groups[@]}"; do
+  "run_$group"
+done
+
+echo
+awk -F'\t' '{ printf "%-24s %5d s %6d passed %4d failed\n", $1, $2, $3, $4; seconds += $2 }
+            END { printf "%-24s %5d s\n", "all steps", seconds }' "$table"
+awk -F'\t' '{ passed += $3; failed += $4 }
+            END { printf "%d passed, %d failed\n", passed, failed; exit failed > 0 }' "$table"

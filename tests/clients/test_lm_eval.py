@@ -1,0 +1,115 @@
+"""lm_eval, the accuracy check of the recipe, against the served Pocket Scout.
+
+The first test runs the recipe's command with the task name changed. The others drive the same client classes directly:
+log-likelihood requests (echo, logprobs, token ids), which multiple-choice tasks are made of, and chat.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+EVAL = ROOT / "models" / "pocket-scout" / "eval"
+CHECKPOINT = ROOT / "models" / "pocket-scout" / "fp8"
+# One log-probability is a float32 printed in decimal; sums of a few dozen differ by their rounding only.
+TOLERANCE = 1e-3
+
+os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+
+
+def run_task(server, tmp_path: pathlib.Path, *arguments: str) -> dict:
+    """Runs lm_eval's command line and returns the results of its one task."""
+    done = subprocess.run(
+        [str(pathlib.Path(sys.executable).with_name("lm_eval")), "--include_path", str(EVAL), "--output_path",
+         str(tmp_path), *arguments],
+        cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=1200)
+    assert done.returncode == 0, done.stderr[-4000:]
+    print(done.stdout)
+    (report,) = tmp_path.rglob("results_*.json")
+    (result,) = json.loads(report.read_text())["results"].values()
+    return result
+
+
+def test_the_recipes_accuracy_command_meets_the_models_floor(server, tmp_path):
+    floors = json.loads((EVAL / "floors.json").read_text())
+    result = run_task(
+        server, tmp_path, "--model", "local-completions", "--tasks", "pocket_gsm", "--model_args",
+        f"base_url={server.url}/v1/completions,model={server.model},tokenized_requests=False,tokenizer_backend=None,"
+        "num_concurrent=128,timeout=120,max_retries=5")
+    assert result["exact_match,strict-match"] >= floors["strict-match"]
+    assert result["exact_match,flexible-extract"] >= floors["flexible-extract"]
+
+
+def test_the_chat_client_gets_an_answer_to_each_problem(server, tmp_path):
+    result = run_task(
+        server, tmp_path, "--model", "local-chat-completions", "--tasks", "pocket_gsm", "--apply_chat_template",
+        "--num_fewshot", "0", "--limit", "8", "--model_args",
+        f"base_url={server.url}/v1/chat/completions,model={server.model},num_concurrent=8,max_retries=1")
+    assert 0.0 <= result["exact_match,flexible-extract"] <= 1.0
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    from lm_eval.models.openai_completions import LocalCompletionsAPI
+
+    return LocalCompletionsAPI(
+        base_url=f"{server.url}/v1/completions", model=server.model, tokenizer=str(CHECKPOINT), max_retries=1,
+        num_concurrent=4)
+
+
+def loglikelihoods(client, pairs: list[tuple[str, str]]) -> list[tuple[float, bool]]:
+    from lm_eval.api.instance import Instance
+
+    return client.loglikelihood(
+        [Instance("loglikelihood", {}, pair, index) for index, pair in enumerate(pairs)], disable_tqdm=True)
+
+
+PROMPT = "San Francisco is a"
+
+
+def greedy_continuation(server, num_tokens: int, prompt=PROMPT) -> dict:
+    return server.post("/v1/completions", {
+        "model": server.model, "prompt": prompt, "max_tokens": num_tokens, "temperature": 0, "logprobs": 1,
+        "add_special_tokens": False})["choices"][0]
+
+
+def test_the_likelihood_of_what_was_generated_is_the_sum_of_its_logprobs(server, client):
+    generated = greedy_continuation(server, 12)
+    # The round trip through text holds only where it gives the same tokens.
+    ids = client.tok_encode(PROMPT + generated["text"])
+    tokens = client.tokenizer.convert_ids_to_tokens(ids)
+    assert len(tokens) == len(client.tok_encode(PROMPT)) + 12
+    ((likelihood, is_greedy),) = loglikelihoods(client, [(PROMPT, generated["text"])])
+    assert is_greedy
+    assert likelihood == pytest.approx(sum(generated["logprobs"]["token_logprobs"]), abs=TOLERANCE)
+
+
+def test_the_likelihood_of_an_unlikely_choice_is_that_of_its_tokens_one_by_one(server, client):
+    choice = " small purple number of seven"
+    context, whole = client.tok_encode(PROMPT), client.tok_encode(PROMPT + choice)
+    assert whole[:len(context)] == context
+    expected = 0.0
+    for end in range(len(context), len(whole)):
+        # The token itself is not generated: biasing it to certainty would change what is measured.
+        reply = server.post("/v1/completions", {
+            "model": server.model, "prompt": whole[:end + 1], "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0})
+        expected += reply["choices"][0]["prompt_logprobs"][end][str(whole[end])]["logprob"]
+    ((likelihood, is_greedy),) = loglikelihoods(client, [(PROMPT, choice)])
+    assert not is_greedy
+    assert likelihood == pytest.approx(expected, abs=TOLERANCE)
+
+
+def test_a_sensible_choice_is_likelier_than_a_senseless_one(client):
+    choices = [" city in California", " seven tool because #### 42"]
+    sensible, senseless = loglikelihoods(client, [(PROMPT, choice) for choice in choices])
+    assert sensible[0] > senseless[0]
+
+
+def test_likelihoods_do_not_depend_on_what_runs_beside_them(client):
+    pairs = [(PROMPT, f" city number {index}") for index in range(24)]
+    alone = [loglikelihoods(client, [pair])[0] for pair in pairs[:4]]
+    assert loglikelihoods(client, pairs)[:4] == alone
