@@ -1,4 +1,5 @@
-// Byte-level BPE read from a Hugging Face tokenizer.json (Llama 4's form). Immutable after load: any thread may use it.
+// Byte-level BPE read from a Hugging Face tokenizer.json (Llama 4's form). Immutable after load: any thread
+// may use it.
 #pragma once
 
 #include <cstdint>
@@ -34,7 +35,7 @@ class Tokenizer {
   int32_t token_id(std::string_view token) const;  // -1 when absent: specials and vocabulary spellings
   int32_t size() const;                            // largest id + 1
   int32_t bos_id() const;                          // -1 when the post-processor adds none
-  int32_t eos_id() const;                          // tokenizer_config's eos_token (Scout: <|eot|>), -1 when absent
+  int32_t eos_id() const;  // tokenizer_config's eos_token (Scout: <|eot|>), -1 when absent
 
  private:
   struct Impl;
@@ -42,8 +43,8 @@ class Tokenizer {
   std::unique_ptr<Impl> impl_;
 };
 
-// Turns a growing list of ids into text that is whole characters at each step: what was returned, concatenated and
-// followed by flush(), equals Tokenizer::decode of all ids.
+// Turns a growing list of ids into text that is whole characters at each step: what was returned,
+// concatenated and followed by flush(), equals Tokenizer::decode of all ids.
 class IncrementalDetokenizer {
  public:
   IncrementalDetokenizer(std::shared_ptr<const Tokenizer> tokenizer, bool skip_special_tokens);
