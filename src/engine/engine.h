@@ -1,5 +1,5 @@
-// The engine: owns scheduler, block pool and runner on one thread. Requests and cancellations enter by one queue,
-// outputs leave through each request's sink. Knows tokens only: no text, no HTTP.
+// The engine: owns scheduler, block pool and runner on one thread. Requests and cancellations enter by one
+// queue, outputs leave through each request's sink. Knows tokens only: no text, no HTTP.
 #pragma once
 
 #include <chrono>
@@ -26,11 +26,13 @@ struct OutputToken {
   sampling::PositionLogprobs logprobs;
 };
 
-// What one step gave one request. Delivered on the engine thread: the sink must only hand it on.
+// What one step gave one request. Delivered on the engine thread: the sink must only hand it on. It may call
+// submit and cancel, but nothing that waits for the engine.
 struct Output {
   RequestId id = 0;
   std::vector<OutputToken> tokens;
-  // Set once, with or before the first token, when prompt_logprobs were asked: positions 1..n-1 of the prompt.
+  // Set once, with or before the first token, when prompt_logprobs were asked: positions 1..n-1 of the
+  // prompt.
   std::vector<sampling::PositionLogprobs> prompt_logprobs;
   std::optional<FinishReason> finish_reason;  // set in the last Output of a request
   std::optional<int32_t> stop_token;          // the stop_token_ids member that ended it
@@ -70,15 +72,15 @@ struct FinishedRequest {
 
 struct StepStats {
   int64_t running = 0, waiting = 0;
-  double kv_usage = 0.0;         // 0..1
-  int64_t prompt_tokens = 0;     // whole prompts of requests whose prefill finished in this step
+  double kv_usage = 0.0;      // 0..1
+  int64_t prompt_tokens = 0;  // whole prompts of requests whose prefill finished in this step
   int64_t computed_prompt_tokens = 0;
   int64_t generation_tokens = 0;
   int64_t preemptions = 0;
   int64_t prefix_queries = 0, prefix_hits = 0;  // tokens looked up and found
-  double step_seconds = 0.0;
-  std::vector<double> time_to_first_token;   // seconds, one a request that got its first token
-  std::vector<double> inter_token_latency;   // seconds, one a request that got a later token
+  double step_seconds = 0.0;                    // 0: no step ended, requests came or went between steps
+  std::vector<double> time_to_first_token;      // seconds, one a request that got its first token
+  std::vector<double> inter_token_latency;      // seconds, one a request that got a later token
   std::vector<FinishedRequest> finished;
 };
 
@@ -97,11 +99,13 @@ class Engine {
   // Any thread. The sink gets at least one Output with a finish_reason, whatever happens.
   RequestId submit(Request request);
   // Any thread; takes effect before the next step is planned. Unknown ids are ignored. The sink gets kAbort
-  // unless it has already been given its last output. `as_stop`: a stop string ended it; counted as stop, not abort.
+  // unless it has already been given its last output. `as_stop`: a stop string ended it; kStop in place of
+  // kAbort.
   void cancel(RequestId id, bool as_stop = false);
   // Any thread: forget cached prefixes (only when nothing runs it is certain that all go). Returns when done.
   void reset_prefix_cache();
-  // Any thread: stop admitting; returns when nothing runs or the deadline has passed (then the rest is aborted).
+  // Any thread: refuse new requests from now on (kAbort); returns when all accepted ones have ended, or once
+  // the deadline has passed and the rest has been aborted (after the step in flight).
   void drain(Clock::duration deadline);
 
   bool alive() const;  // false after the device failed: every request has been ended with kError

@@ -1,0 +1,275 @@
+#include "engine/engine.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <future>
+#include <mutex>
+#include <random>
+#include <thread>
+#include <unordered_map>
+#include <utility>
+#include <variant>
+
+#include "base/log.h"
+#include "engine/scheduler.h"
+
+namespace outrider::engine {
+
+namespace {
+
+struct Submit {
+  RequestId id;
+  Request request;
+};
+struct Cancel {
+  RequestId id;
+  bool as_stop;
+};
+struct ResetPrefixCache {
+  std::promise<void> done;
+};
+struct Drain {
+  Clock::time_point deadline;
+  std::promise<void> done;
+};
+using Message = std::variant<Submit, Cancel, ResetPrefixCache, Drain>;
+
+uint64_t random_seed() {
+  std::random_device device;
+  return uint64_t{device()} << 32 | device();
+}
+
+Clock::time_point after(Clock::duration wait) {
+  Clock::time_point now = Clock::now();
+  return wait < Clock::time_point::max() - now ? now + wait : Clock::time_point::max();
+}
+
+}  // namespace
+
+// Everything but inbox_ and stopping_ (guarded by mutex_) and the atomics belongs to the engine thread.
+struct Engine::Impl {
+  Impl(std::unique_ptr<runner::Runner> device, EngineOptions engine_options, StatsObserver* stats_observer)
+      : options(engine_options),
+        kv(device->kv()),
+        runner_(std::move(device)),
+        scheduler_(kv, options, random_seed()),
+        observer_(stats_observer),
+        thread_([this] { run(); }) {}
+
+  void post(Message message);
+  void stop();
+
+  const EngineOptions options;
+  const model::KvGeometry kv;
+  std::atomic<bool> alive{true};
+  std::atomic<RequestId> next_id{1};
+
+ private:
+  void run();
+  bool busy() const { return alive && (scheduler_.has_requests() || scheduler_.num_steps_in_flight() > 0); }
+  bool wait_for_work();
+  void handle(Submit& message);
+  void handle(Cancel& message);
+  void handle(ResetPrefixCache& message);
+  void handle(Drain& message);
+  void finish_drains();
+  void step();
+  void fail(const std::string& what);
+  void deliver(double step_seconds);
+  void give(Output output);
+
+  std::unique_ptr<runner::Runner> runner_;
+  Scheduler scheduler_;
+  StatsObserver* observer_;
+  std::unordered_map<RequestId, OutputSink> sinks_;
+  std::vector<Drain> drains_;                // not answered yet
+  bool draining_ = false;                    // nothing new is admitted
+  std::deque<Clock::time_point> submitted_;  // of the steps in flight
+  Clock::time_point last_collect_;
+  std::string failure_;
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::vector<Message> inbox_;
+  bool stopping_ = false;
+  std::thread thread_;  // last: it uses all of the above
+};
+
+void Engine::Impl::post(Message message) {
+  {
+    std::lock_guard lock(mutex_);
+    inbox_.push_back(std::move(message));
+  }
+  wake_.notify_one();
+}
+
+void Engine::Impl::stop() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_one();
+  thread_.join();
+}
+
+void Engine::Impl::run() {
+  while (wait_for_work()) {
+    finish_drains();
+    if (busy()) step();
+  }
+  scheduler_.cancel_all(FinishReason::kAbort, "the server is stopping", Clock::now());
+  deliver(0.0);
+  for (Drain& drain : drains_) drain.done.set_value();
+  // The device is never taken down under a step.
+  while (alive && scheduler_.num_steps_in_flight() > 0) step();
+}
+
+// Sleeps while there is nothing to do; handles what has come in. False when the engine is to end.
+bool Engine::Impl::wait_for_work() {
+  std::vector<Message> messages;
+  bool stopping;
+  {
+    std::unique_lock lock(mutex_);
+    if (!busy()) wake_.wait(lock, [this] { return stopping_ || !inbox_.empty(); });
+    messages.swap(inbox_);
+    stopping = stopping_;
+  }
+  for (Message& message : messages) {
+    std::visit([this](auto& m) { handle(m); }, message);
+  }
+  if (!messages.empty()) deliver(0.0);
+  return !stopping;
+}
+
+void Engine::Impl::handle(Submit& message) {
+  if (message.request.sink) sinks_[message.id] = std::move(message.request.sink);
+  if (alive && !draining_) {
+    scheduler_.add(message.id, std::move(message.request), Clock::now());
+    return;
+  }
+  Output output{.id = message.id};
+  output.finish_reason = alive ? FinishReason::kAbort : FinishReason::kError;
+  output.error = alive ? "the server is stopping" : failure_;
+  give(std::move(output));
+}
+
+void Engine::Impl::handle(Cancel& message) {
+  scheduler_.cancel(message.id, message.as_stop ? FinishReason::kStop : FinishReason::kAbort, "",
+                    Clock::now());
+}
+
+void Engine::Impl::handle(ResetPrefixCache& message) {
+  scheduler_.reset_prefix_cache();
+  message.done.set_value();
+}
+
+void Engine::Impl::handle(Drain& message) {
+  draining_ = true;
+  drains_.push_back(std::move(message));
+}
+
+void Engine::Impl::finish_drains() {
+  if (drains_.empty()) return;
+  Clock::time_point now = Clock::now();
+  bool late = std::ranges::any_of(drains_, [&](const Drain& drain) { return drain.deadline <= now; });
+  if (late && scheduler_.has_requests()) {
+    scheduler_.cancel_all(FinishReason::kAbort, "the time to finish is over", now);
+    deliver(0.0);
+  }
+  if (scheduler_.has_requests()) return;
+  for (Drain& drain : drains_) drain.done.set_value();
+  drains_.clear();
+}
+
+// Keeps the device one step ahead, then waits for the oldest.
+void Engine::Impl::step() {
+  const int depth = options.async_scheduling ? 2 : 1;
+  try {
+    while (scheduler_.num_steps_in_flight() < depth) {
+      std::optional<runner::StepPlan> plan = scheduler_.plan(Clock::now());
+      if (!plan) break;
+      submitted_.push_back(Clock::now());
+      runner_->submit(std::move(*plan));
+    }
+    if (scheduler_.num_steps_in_flight() == 0) throw std::logic_error("no step could be planned");
+    runner::StepResult result = runner_->collect();
+    if (!result.error.empty()) throw std::runtime_error(result.error);
+    Clock::time_point now = Clock::now();
+    scheduler_.apply(std::move(result), now);
+    // Steps overlap: this one had the device to itself from the later of the two on.
+    Clock::time_point begin = std::max(submitted_.front(), std::exchange(last_collect_, now));
+    submitted_.pop_front();
+    deliver(std::chrono::duration<double>(now - begin).count());
+  } catch (const std::exception& e) {
+    fail(e.what());
+  }
+}
+
+void Engine::Impl::fail(const std::string& what) {
+  failure_ = "the device failed: " + what;
+  log::error(failure_);
+  alive = false;
+  scheduler_.cancel_all(FinishReason::kError, failure_, Clock::now());
+  deliver(0.0);
+}
+
+void Engine::Impl::deliver(double step_seconds) {
+  for (const Preemption& p : scheduler_.take_preemptions()) {
+    log::warning(
+        fmt::format("request {} preempted: {} computed tokens given up, {} of them left in the prefix cache",
+                    p.id, p.num_computed, p.num_published));
+  }
+  for (Output& output : scheduler_.take_outputs()) give(std::move(output));
+  StepStats stats = scheduler_.take_stats();
+  stats.step_seconds = step_seconds;
+  if (observer_) observer_->on_step(stats);
+}
+
+void Engine::Impl::give(Output output) {
+  auto found = sinks_.find(output.id);
+  if (found == sinks_.end()) return;
+  OutputSink sink = output.finish_reason ? std::move(found->second) : found->second;
+  if (output.finish_reason) sinks_.erase(found);
+  try {
+    sink(std::move(output));
+  } catch (const std::exception& e) {
+    log::error(fmt::format("an output could not be handed on: {}", e.what()));
+  }
+}
+
+Engine::Engine(std::unique_ptr<runner::Runner> runner, EngineOptions options, StatsObserver* observer)
+    : impl_(std::make_unique<Impl>(std::move(runner), options, observer)) {}
+
+Engine::~Engine() { impl_->stop(); }
+
+RequestId Engine::submit(Request request) {
+  RequestId id = impl_->next_id++;
+  impl_->post(Submit{id, std::move(request)});
+  return id;
+}
+
+void Engine::cancel(RequestId id, bool as_stop) { impl_->post(Cancel{id, as_stop}); }
+
+void Engine::reset_prefix_cache() {
+  ResetPrefixCache message;
+  std::future<void> done = message.done.get_future();
+  impl_->post(std::move(message));
+  done.wait();
+}
+
+void Engine::drain(Clock::duration deadline) {
+  Drain message{.deadline = after(deadline)};
+  std::future<void> done = message.done.get_future();
+  impl_->post(std::move(message));
+  done.wait();
+}
+
+bool Engine::alive() const { return impl_->alive; }
+const EngineOptions& Engine::options() const { return impl_->options; }
+const model::KvGeometry& Engine::kv() const { return impl_->kv; }
+
+}  // namespace outrider::engine
