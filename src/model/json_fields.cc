@@ -59,7 +59,7 @@ std::string brief(const json& value) {
   return text;
 }
 
-std::string quoted(const std::string& name) { return brief(json(name)); }
+std::string in_quotes(const std::string& name) { return brief(json(name)); }
 
 Fields::Fields(const json& object, std::string origin, std::string path)
     : object_(object), origin_(std::move(origin)), path_(std::move(path)) {}

@@ -18,8 +18,8 @@ nlohmann::json parse_json_object(const std::string& text, const std::string& ori
 // The value as JSON, cut to a length fit for an error line.
 std::string brief(const nlohmann::json& value);
 
-// A name from a foreign file, quoted, control characters replaced, cut to a length fit for an error line.
-std::string quoted(const std::string& name);
+// A name from a foreign file in quotes, control characters escaped, cut to a length fit for an error line.
+std::string in_quotes(const std::string& name);
 
 // View of one object; does not own it. An explicit null counts as absent.
 class Fields {

@@ -1,0 +1,245 @@
+#include "checkpoint/dummy.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+
+#include "base/error.h"
+#include "checkpoint/dialect.h"
+#include "checkpoint/parallel_for.h"
+
+namespace outrider::checkpoint {
+
+using model::Layer;
+using model::Layout;
+using model::LlamaConfig;
+using model::Matrix;
+using model::Mlp;
+using model::WeightFormat;
+
+namespace {
+
+constexpr int64_t kPiece = 1 << 20;      // bytes a thread fills at a time
+constexpr int64_t kAlignment = 64;       // of each tensor
+constexpr float kActivationPeak = 8.0f;  // of activations near unit variance; sets static activation scales
+
+// How the bytes of a region are drawn. Codes are chosen so that their mean square is known; scales do the
+// rest.
+enum class Fill {
+  kOnes,         // bf16 1.0
+  kUniformBf16,  // bf16, uniform with the region's amplitude
+  kFp8Codes,     // e4m3: random sign, exponents 2^-3..2^0, random mantissa
+  kNvfp4Codes,   // two uniform e2m1 codes
+  kNvfp4Scales,  // e4m3 in [1, 2)
+};
+
+// Mean squares of the drawn values, from their code tables.
+constexpr double kOneToTwoMeanSquare =
+    (8 * 8 + 9 * 9 + 10 * 10 + 11 * 11 + 12 * 12 + 13 * 13 + 14 * 14 + 15 * 15) / (8.0 * 64);
+constexpr double kFp8MeanSquare = kOneToTwoMeanSquare * (1.0 / 64 + 1.0 / 16 + 1.0 / 4 + 1.0) / 4;
+constexpr double kNvfp4MeanSquare = (0.25 + 1.0 + 2.25 + 4.0 + 9.0 + 16.0 + 36.0) / 8 * kOneToTwoMeanSquare;
+
+struct Region {
+  Fill fill;
+  float amplitude;
+  int64_t offset;
+  int64_t bytes;
+};
+
+// splitmix64's finaliser (Steele, Lea, Flood 2014): the word at a place is a function of seed and place
+// alone.
+uint64_t random_word(uint64_t key, uint64_t counter) {
+  uint64_t z = key + counter * 0x9e3779b97f4a7c15u;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+  return z ^ (z >> 31);
+}
+
+uint64_t uniform_bf16_word(uint64_t random, float amplitude) {
+  uint64_t word = 0;
+  for (int lane = 0; lane < 4; ++lane) {
+    const auto integer = static_cast<int16_t>(random >> (16 * lane));
+    const float value = (static_cast<float>(integer) + 0.5f) * (amplitude / 32768.0f);
+    word |= uint64_t{std::bit_cast<uint32_t>(value) >> 16} << (16 * lane);
+  }
+  return word;
+}
+
+uint64_t draw(const Region& region, uint64_t random) {
+  switch (region.fill) {
+    case Fill::kOnes:
+      return 0x3f803f803f803f80u;
+    case Fill::kUniformBf16:
+      return uniform_bf16_word(random, region.amplitude);
+    case Fill::kFp8Codes:  // keep sign, two exponent bits and mantissa; exponent field 4..7
+      return (random & 0x9f9f9f9f9f9f9f9fu) | 0x2020202020202020u;
+    case Fill::kNvfp4Codes:
+      return random;
+    case Fill::kNvfp4Scales:  // exponent field 7: 1.0 to 1.875
+      return (random & 0x0707070707070707u) | 0x3838383838383838u;
+  }
+  return 0;
+}
+
+void fill_piece(const Region& region, int64_t begin, std::byte* memory, uint64_t key) {
+  const int64_t end = std::min(begin + kPiece, region.bytes);
+  for (int64_t at = begin; at < end; at += 8) {
+    const auto place = static_cast<uint64_t>(region.offset + at);
+    const uint64_t word = draw(region, random_word(key, place));
+    std::memcpy(memory + place, &word, std::min<int64_t>(8, end - at));
+  }
+}
+
+// Anonymous memory, zero pages until touched.
+std::shared_ptr<std::byte> map_memory(int64_t bytes) {
+  const auto machine = int64_t{::sysconf(_SC_PHYS_PAGES)} * ::sysconf(_SC_PAGESIZE);
+  const auto gib = [](int64_t b) { return std::to_string(static_cast<double>(b) / (1 << 30)) + " GiB"; };
+  if (bytes > machine)
+    throw StartupError("dummy weights need " + gib(bytes) + ", this machine has " + gib(machine) +
+                       "; use fewer layers by --hf-overrides or a smaller format by --quantization");
+  void* memory =
+      ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) throw StartupError("dummy weights: cannot map " + gib(bytes));
+  ::madvise(memory, bytes, MADV_HUGEPAGE);  // advice only: a failure costs nothing but time
+  return {static_cast<std::byte*>(memory), [bytes](std::byte* p) { ::munmap(p, bytes); }};
+}
+
+// Deals out memory twice: first to learn the size (base null), then for real.
+class DummyModel {
+ public:
+  DummyModel(const LlamaConfig& config, WeightFormat format, std::byte* base)
+      : config_(config), format_(format), base_(base) {}
+
+  model::Weights build() {
+    model::Weights weights;
+    weights.format = format_;
+    weights.embed = plain(Role::kEmbed, 1.0);
+    weights.lm_head = plain(Role::kLmHead, 1.0 / config_.hidden_size);
+    weights.final_norm = norm();
+    weights.layers.resize(config_.num_layers);
+    for (int i = 0; i < config_.num_layers; ++i) build_layer(weights.layers[i], config_.is_moe_layer[i]);
+    return weights;
+  }
+
+  int64_t bytes() const { return next_; }
+  const std::vector<Region>& regions() const { return regions_; }
+
+ private:
+  std::byte* take(Fill fill, int64_t bytes, double amplitude = 0.0) {
+    int64_t end = 0;
+    if (__builtin_add_overflow(next_, bytes + kAlignment, &end))
+      throw StartupError("dummy weights: beyond 64 bits");
+    regions_.push_back({fill, static_cast<float>(amplitude), next_, bytes});
+    std::byte* memory = base_ == nullptr ? nullptr : base_ + next_;
+    next_ = (next_ + bytes + kAlignment - 1) / kAlignment * kAlignment;
+    return memory;
+  }
+
+  const uint16_t* norm() {
+    return reinterpret_cast<const uint16_t*>(take(Fill::kOnes, 2 * int64_t{config_.hidden_size}));
+  }
+
+  Matrix shaped(const Rule& rule, WeightFormat format) const {
+    const bool fused = rule.kind == Kind::kFused;
+    Matrix matrix;
+    matrix.format = format;
+    matrix.layout = fused ? Layout::kColMajor : Layout::kRowMajor;
+    matrix.rows = rule.rows(config_);
+    matrix.cols = rule.cols(config_);
+    matrix.stride = fused ? matrix.rows : matrix.cols;
+    return matrix;
+  }
+
+  // bf16 with the given variance of its elements.
+  Matrix plain(Role role, double variance) {
+    Matrix matrix = shaped(rule_of(role), WeightFormat::kBf16);
+    matrix.data = take(Fill::kUniformBf16, 2 * int64_t{matrix.rows} * matrix.cols, std::sqrt(3.0 * variance));
+    return matrix;
+  }
+
+  // Unit gain: elements of variance 1 / cols.
+  Matrix linear(Role role) {
+    const Rule& rule = rule_of(role);
+    if (format_ == WeightFormat::kBf16 && rule.kind != Kind::kFused)
+      return plain(role, 1.0 / rule.cols(config_));
+    Matrix matrix = shaped(rule, format_);
+    const int64_t elements = int64_t{matrix.rows} * matrix.cols;
+    const double cols = matrix.cols;
+    switch (format_) {
+      case WeightFormat::kBf16:
+        matrix.data = take(Fill::kUniformBf16, 2 * elements, std::sqrt(3.0 / cols));
+        break;
+      case WeightFormat::kFp8:
+        matrix.data = take(Fill::kFp8Codes, elements);
+        matrix.weight_scale = static_cast<float>(1.0 / std::sqrt(cols * kFp8MeanSquare));
+        matrix.input_scale = kActivationPeak / 448.0f;
+        break;
+      case WeightFormat::kNvfp4:
+        if (matrix.cols % 16 != 0)
+          throw CheckpointError("NVFP4 needs inner sizes that are multiples of 16, " +
+                                std::string(rule.title) + " has " + std::to_string(matrix.cols));
+        matrix.data = take(Fill::kNvfp4Codes, elements / 2);
+        matrix.block_scales = reinterpret_cast<const uint8_t*>(take(Fill::kNvfp4Scales, elements / 16));
+        matrix.block_scale_stride = rule.kind == Kind::kFused ? matrix.rows : matrix.cols / 16;
+        matrix.weight_scale = static_cast<float>(1.0 / std::sqrt(cols * kNvfp4MeanSquare));
+        matrix.input_scale = kActivationPeak / (6.0f * 448.0f);
+        break;
+    }
+    return matrix;
+  }
+
+  void build_layer(Layer& layer, bool is_moe) {
+    layer.input_norm = norm();
+    layer.post_attention_norm = norm();
+    layer.q = linear(Role::kQ);
+    layer.k = linear(Role::kK);
+    layer.v = linear(Role::kV);
+    layer.o = linear(Role::kO);
+    if (!is_moe) {
+      layer.dense = {linear(Role::kDenseGate), linear(Role::kDenseUp), linear(Role::kDenseDown)};
+      return;
+    }
+    layer.router = plain(Role::kRouter, 1.0 / config_.hidden_size);
+    layer.shared_expert = {linear(Role::kSharedGate), linear(Role::kSharedUp), linear(Role::kSharedDown)};
+    layer.experts.reserve(config_.num_experts);
+    for (int e = 0; e < config_.num_experts; ++e) {
+      const Matrix gate_up = linear(Role::kFusedGateUp);
+      layer.experts.push_back({fused_half(gate_up, 0), fused_half(gate_up, 1), linear(Role::kFusedDown)});
+    }
+  }
+
+  const LlamaConfig& config_;
+  WeightFormat format_;
+  std::byte* base_;
+  int64_t next_ = 0;
+  std::vector<Region> regions_;
+};
+
+}  // namespace
+
+model::Weights make_dummy_weights(const LlamaConfig& config, WeightFormat format, uint64_t seed) {
+  DummyModel measure(config, format, nullptr);
+  measure.build();
+  const std::shared_ptr<std::byte> memory = map_memory(measure.bytes());
+  DummyModel model(config, format, memory.get());
+  model::Weights weights = model.build();
+
+  struct Piece {
+    const Region* region;
+    int64_t begin;
+  };
+  std::vector<Piece> pieces;
+  for (const Region& region : model.regions())
+    for (int64_t begin = 0; begin < region.bytes; begin += kPiece) pieces.push_back({&region, begin});
+  const uint64_t key = random_word(seed, 1);
+  parallel_for(static_cast<int64_t>(pieces.size()),
+               [&](int64_t i) { fill_piece(*pieces[i].region, pieces[i].begin, memory.get(), key); });
+  weights.storage = memory;
+  return weights;
+}
+
+}  // namespace outrider::checkpoint

@@ -1,0 +1,16 @@
+// --load-format dummy: weights from a counter-based generator, for performance work without a checkpoint.
+#pragma once
+
+#include <cstdint>
+
+#include "model/weights.h"
+
+namespace outrider::checkpoint {
+
+// The layout of the fused ModelOpt dialect. Each linear has unit gain and norms are 1, so activations stay
+// near 1 at any depth, routing spreads over the experts and logits vary. The same seed gives the same bytes
+// on any number of cores. Throws StartupError when the machine has less memory than the weights need.
+model::Weights make_dummy_weights(const model::LlamaConfig& config, model::WeightFormat format,
+                                  uint64_t seed);
+
+}  // namespace outrider::checkpoint
