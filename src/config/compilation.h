@@ -1,0 +1,18 @@
+// The keys of --compilation-config, by name of vLLM 0.10.2 to 0.33.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "config/serve_options.h"
+
+namespace outrider::config {
+
+// Checks names and types. Throws UsageError for an unknown key, naming the nearest one. Returns the keys that
+// are accepted but have no effect.
+std::vector<std::string> check_compilation_config(const Json& config);
+
+// For docs/options.md: key and what becomes of it.
+std::vector<std::pair<std::string, std::string>> compilation_keys();
+
+}  // namespace outrider::config
