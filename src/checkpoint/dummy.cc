@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -31,7 +32,7 @@ constexpr float kActivationPeak = 8.0f;  // of activations near unit variance; s
 // rest.
 enum class Fill {
   kOnes,         // bf16 1.0
-  kUniformBf16,  // bf16, uniform with the region's amplitude
+  kUniformBf16,  // bf16, uniform up to the region's amplitude
   kFp8Codes,     // e4m3: random sign, exponents 2^-3..2^0, random mantissa
   kNvfp4Codes,   // two uniform e2m1 codes
   kNvfp4Scales,  // e4m3 in [1, 2)
@@ -59,38 +60,45 @@ uint64_t random_word(uint64_t key, uint64_t counter) {
   return z ^ (z >> 31);
 }
 
-uint64_t uniform_bf16_word(uint64_t random, float amplitude) {
-  uint64_t word = 0;
-  for (int lane = 0; lane < 4; ++lane) {
-    const auto integer = static_cast<int16_t>(random >> (16 * lane));
-    const float value = (static_cast<float>(integer) + 0.5f) * (amplitude / 32768.0f);
-    word |= uint64_t{std::bit_cast<uint32_t>(value) >> 16} << (16 * lane);
+// The middles of 256 equal steps from -amplitude to amplitude, as bf16.
+std::array<uint16_t, 256> uniform_codes(float amplitude) {
+  std::array<uint16_t, 256> codes;
+  for (int i = 0; i < 256; ++i) {
+    const float value = (static_cast<float>(2 * i + 1) / 256.0f - 1.0f) * amplitude;
+    codes[i] = static_cast<uint16_t>(std::bit_cast<uint32_t>(value) >> 16);
   }
-  return word;
+  return codes;
 }
 
-uint64_t draw(const Region& region, uint64_t random) {
-  switch (region.fill) {
-    case Fill::kOnes:
-      return 0x3f803f803f803f80u;
-    case Fill::kUniformBf16:
-      return uniform_bf16_word(random, region.amplitude);
-    case Fill::kFp8Codes:  // keep sign, two exponent bits and mantissa; exponent field 4..7
-      return (random & 0x9f9f9f9f9f9f9f9fu) | 0x2020202020202020u;
-    case Fill::kNvfp4Codes:
-      return random;
-    case Fill::kNvfp4Scales:  // exponent field 7: 1.0 to 1.875
-      return (random & 0x0707070707070707u) | 0x3838383838383838u;
-  }
-  return 0;
-}
-
-void fill_piece(const Region& region, int64_t begin, std::byte* memory, uint64_t key) {
+// Writes draw(random word) over one piece of a region, eight bytes at a time.
+template <class Draw>
+void fill_words(const Region& region, int64_t begin, std::byte* memory, uint64_t key, const Draw& draw) {
   const int64_t end = std::min(begin + kPiece, region.bytes);
   for (int64_t at = begin; at < end; at += 8) {
     const auto place = static_cast<uint64_t>(region.offset + at);
-    const uint64_t word = draw(region, random_word(key, place));
+    const uint64_t word = draw(random_word(key, place));
     std::memcpy(memory + place, &word, std::min<int64_t>(8, end - at));
+  }
+}
+
+void fill_piece(const Region& region, int64_t begin, std::byte* memory, uint64_t key) {
+  const auto fill = [&](const auto& draw) { fill_words(region, begin, memory, key, draw); };
+  switch (region.fill) {
+    case Fill::kOnes:
+      return fill([](uint64_t) { return 0x3f803f803f803f80u; });
+    case Fill::kUniformBf16:
+      return fill([codes = uniform_codes(region.amplitude)](uint64_t random) {
+        uint64_t word = 0;
+        for (int lane = 0; lane < 4; ++lane)
+          word |= uint64_t{codes[random >> (8 * lane) & 255]} << (16 * lane);
+        return word;
+      });
+    case Fill::kFp8Codes:  // keep sign, two exponent bits and mantissa; exponent field 4..7
+      return fill([](uint64_t random) { return (random & 0x9f9f9f9f9f9f9f9fu) | 0x2020202020202020u; });
+    case Fill::kNvfp4Codes:
+      return fill([](uint64_t random) { return random; });
+    case Fill::kNvfp4Scales:  // exponent field 7: 1.0 to 1.875
+      return fill([](uint64_t random) { return (random & 0x0707070707070707u) | 0x3838383838383838u; });
   }
 }
 
