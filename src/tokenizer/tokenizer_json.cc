@@ -26,7 +26,8 @@ class Reader : public nlohmann::json_sax<Json> {
   explicit Reader(TokenizerJson& out) : out_(out) {}
 
   Json rest;
-  std::string fault;  // set when a callback returned false
+  std::string fault;        // set when a callback returned false
+  bool has_merges = false;  // model.merges was there and a list
 
   bool null() override { return value(nullptr); }
   bool boolean(bool b) override { return value(b); }
@@ -124,6 +125,7 @@ class Reader : public nlohmann::json_sax<Json> {
     // Stands for the array or object in the tree, so that a second one is noticed.
     (*stack_.back())[key_] = true;
     mode_ = mode;
+    has_merges |= mode == Mode::kMerges;
     ++depth_;
     return true;
   }
@@ -198,13 +200,13 @@ int32_t id_of(const Json& value, const char* what) {
   return value.get<int32_t>();
 }
 
-void read_model(const Json& model, TokenizerJson& out) {
+void read_model(const Json& model, bool has_merges, TokenizerJson& out) {
   if (!model.is_object()) throw Fault{"there is no \"model\""};
   if (member(model, "type") != kNull && type_of(model) != "BPE") {
     throw Fault{"model.type is " + type_of(model) + "; only byte-level BPE is served"};
   }
   if (out.vocabulary.empty()) throw Fault{"model.vocab is missing or empty"};
-  if (member(model, "merges") == kNull) throw Fault{"model.merges is missing"};
+  if (!has_merges) throw Fault{"model.merges is not a list"};
   const Json& dropout = member(model, "dropout");
   if (!dropout.is_null() && dropout != 0) throw Fault{"model.dropout is set; encoding must not be random"};
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
@@ -301,7 +303,7 @@ TokenizerJson read_tokenizer_json(std::string_view json, const std::string& orig
     if (!Json::sax_parse(json.begin(), json.end(), &reader)) throw Fault{reader.fault};
     const Json& root = reader.rest;
     if (!root.is_object()) throw Fault{"not a JSON object"};
-    read_model(member(root, "model"), out);
+    read_model(member(root, "model"), reader.has_merges, out);
     if (!member(root, "normalizer").is_null()) {
       throw Fault{"normalizer " + type_of(member(root, "normalizer")) + " is not supported, only null"};
     }
