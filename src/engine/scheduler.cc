@@ -402,6 +402,12 @@ void Scheduler::forget(Sequence* sequence) {
   sequences_.erase(sequence->id);
 }
 
+std::optional<Scheduler::Progress> Scheduler::first_in_line() const {
+  if (running_.empty()) return std::nullopt;
+  const Sequence* first = *running_.begin();
+  return Progress{first->id, first->num_computed};
+}
+
 std::string Scheduler::check() const {
   std::vector<const BlockTable*> tables;
   std::vector<char> slot_taken(options_.max_num_seqs, false);

@@ -52,6 +52,11 @@ class Scheduler {
   // For tests: the first broken rule, empty when all hold.
   std::string check() const;
   const BlockPool& pool() const { return cache_.pool(); }
+  struct Progress {
+    RequestId id = 0;
+    int64_t num_computed = 0;
+  };
+  std::optional<Progress> first_in_line() const;  // of those that run
 
  private:
   struct Row {
