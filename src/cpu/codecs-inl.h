@@ -1,0 +1,105 @@
+// Per target: how the words of a packed panel become fp32 vectors. A word lane belongs to one output row;
+// expand<i> gives the row's i-th column of the word. See number_formats.h for the same conversions written
+// plainly.
+#if defined(OUTRIDER_CPU_CODECS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef OUTRIDER_CPU_CODECS_INL_H_
+#undef OUTRIDER_CPU_CODECS_INL_H_
+#else
+#define OUTRIDER_CPU_CODECS_INL_H_
+#endif
+
+#include <cstdint>
+
+#include "cpu/packed_matrix.h"
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace outrider::cpu {
+namespace HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+using DF = hn::CappedTag<float, kPanelRows>;
+using DU = hn::RebindToUnsigned<DF>;
+using DI = hn::RebindToSigned<DF>;
+using VF = hn::Vec<DF>;
+using VU = hn::Vec<DU>;
+constexpr int kLanes = static_cast<int>(hn::MaxLanes(DF()));
+constexpr int kVecs = kPanelRows / kLanes;  // vectors that hold one value of each row of a panel
+
+// `bits` holds e4m3 codes in its top bytes, anything below. Sign, exponent and mantissa move to fp32's
+// places; the multiplication corrects the exponent bias and is exact for subnormal codes.
+HWY_INLINE VF e4m3_in_top_byte(VU bits, float unit) {
+  const auto placed = hn::ShiftRight<4>(hn::BitCast(DI(), bits));
+  const auto masked = hn::And(hn::BitCast(DU(), placed), hn::Set(DU(), 0x87f00000u));
+  return hn::Mul(hn::BitCast(DF(), masked), hn::Set(DF(), unit * 0x1p120f));
+}
+
+HWY_INLINE VF load_e4m3(const uint8_t* codes, float unit) {
+  const hn::Rebind<uint8_t, DU> d8;
+  return e4m3_in_top_byte(hn::ShiftLeft<24>(hn::PromoteTo(DU(), hn::LoadU(d8, codes))), unit);
+}
+
+HWY_INLINE VF load_bf16(const uint16_t* values) {
+  const hn::Rebind<uint16_t, DU> d16;
+  return hn::BitCast(DF(), hn::ShiftLeft<16>(hn::PromoteTo(DU(), hn::LoadU(d16, values))));
+}
+
+struct Bf16Codec {
+  static constexpr int kPerWord = 2;
+  static constexpr bool kBlockScaled = false;
+  template <int kIndex>
+  static HWY_INLINE VF expand(VU words) {
+    if constexpr (kIndex == 0) {
+      return hn::BitCast(DF(), hn::ShiftLeft<16>(words));
+    } else {
+      return hn::BitCast(DF(), hn::And(words, hn::Set(DU(), 0xffff0000u)));
+    }
+  }
+};
+
+struct Fp8Codec {
+  static constexpr int kPerWord = 4;
+  static constexpr bool kBlockScaled = false;
+  template <int kIndex>
+  static HWY_INLINE VF expand(VU words) {
+    if constexpr (kIndex < 3) words = hn::ShiftLeft<24 - 8 * kIndex>(words);
+    return e4m3_in_top_byte(words, 1.0f);
+  }
+};
+
+// FP4 codes expand to value * 2^25; block_scale() gives the scale * 2^-25.
+struct Nvfp4Codec {
+  static constexpr int kPerWord = 8;
+  static constexpr bool kBlockScaled = true;
+  alignas(64) static constexpr float kValues[16] = {
+      0.0f,  0x1p24f,  0x1p25f,  0x1.8p25f,  0x1p26f,  0x1.8p26f,  0x1p27f,  0x1.8p27f,
+      -0.0f, -0x1p24f, -0x1p25f, -0x1.8p25f, -0x1p26f, -0x1.8p26f, -0x1p27f, -0x1.8p27f};
+  template <int kIndex>
+  static HWY_INLINE VF expand(VU words) {
+#if HWY_TARGET <= HWY_AVX3
+    // One permutation of 16 floats; the instruction looks at the lowest four bits of each index only.
+    if constexpr (kIndex > 0) words = hn::ShiftRight<4 * kIndex>(words);
+    return VF{_mm512_permutexvar_ps(words.raw, hn::Load(DF(), kValues).raw)};
+#elif HWY_TARGET == HWY_SCALAR
+    return hn::Set(DF(), kValues[(hn::GetLane(words) >> (4 * kIndex)) & 15u]);
+#else
+    // The code goes to the low half of the top byte, a byte table turns it into 2 * value; the other bytes
+    // look up 0.
+    alignas(16) static constexpr int8_t kTable[16] = {0, 1,  2,  3,  4,  6,  8,  12,
+                                                      0, -1, -2, -3, -4, -6, -8, -12};
+    if constexpr (kIndex < 6) words = hn::ShiftLeft<24 - 4 * kIndex>(words);
+    if constexpr (kIndex == 7) words = hn::ShiftRight<4>(words);
+    const hn::Repartition<int8_t, DU> d8;
+    const auto index = hn::BitCast(d8, hn::And(words, hn::Set(DU(), 0x0f000000u)));
+    return hn::ConvertTo(DF(), hn::BitCast(DI(), hn::TableLookupBytes(hn::LoadDup128(d8, kTable), index)));
+#endif
+  }
+
+  static HWY_INLINE VF block_scale(const uint8_t* codes) { return load_e4m3(codes, 0x1p-25f); }
+};
+
+}  // namespace HWY_NAMESPACE
+}  // namespace outrider::cpu
+HWY_AFTER_NAMESPACE();
+
+#endif

@@ -1,0 +1,229 @@
+// Tiling. Few rows of x (decode): the panels' codes are expanded in registers and used at once; 8 accumulator
+// vectors over rows and panels hide the multiply-add's latency. Floor: the weights' bytes over the memory
+// bandwidth. Many rows (prefill): 256 columns of a panel are expanded to fp32 in L1 (16 KiB) and used by all
+// rows of a block of 256 rows of x, whose 256 columns (256 KiB) stay in L2 while 8 panels pass. Floor: the
+// multiply-adds (fma_tile-inl.h). Both sum each output over ascending columns, NVFP4 in blocks of 16, so they
+// agree to the last bit.
+#include "cpu/matmul.h"
+
+#include <algorithm>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "cpu/matmul.cc"
+#include "cpu/simd_targets.h"
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+// After foreach_target.
+#include "cpu/codecs-inl.h"
+#include "cpu/fma_tile-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace outrider::cpu {
+namespace HWY_NAMESPACE {
+
+constexpr int kExpandedCols = 256;
+constexpr int kDirectRows = 4;  // up to here codes are expanded in registers
+
+template <class Codec, int kRows, int kIndex = 0>
+HWY_INLINE void fma_word(VU words, const float* x, int64_t ldx, VF* acc) {
+  const VF w = Codec::template expand<kIndex>(words);
+  OUTRIDER_UNROLL
+  for (int r = 0; r < kRows; ++r) acc[r] = hn::MulAdd(hn::Set(DF(), x[r * ldx + kIndex]), w, acc[r]);
+  if constexpr (kIndex + 1 < Codec::kPerWord) fma_word<Codec, kRows, kIndex + 1>(words, x, ldx, acc);
+}
+
+// Stores `value` (kLanes outputs from row `row` of W on) where those rows exist.
+HWY_INLINE void store_outputs(VF value, int row, int rows, float* y) {
+  if (row + kLanes <= rows) {
+    hn::StoreU(value, DF(), y + row);
+  } else {
+    alignas(64) float lanes[kLanes];
+    hn::Store(value, DF(), lanes);
+    for (int i = 0; row + i < rows; ++i) y[row + i] = lanes[i];
+  }
+}
+
+template <class Codec, int kRows, int kPanels>
+HWY_INLINE void direct_panels(const MatmulJob& job, int panel, const float* x, float* y) {
+  constexpr int kChains = kPanels * kVecs;
+  const DU du;
+  const PackedMatrix& w = *job.w;
+  const int64_t ldx = w.cols;
+  const uint32_t* words[kPanels];
+  VF acc[kChains][kRows];
+  OUTRIDER_UNROLL
+  for (int p = 0; p < kPanels; ++p) words[p] = w.words + (panel + p) * w.words_per_panel();
+  OUTRIDER_UNROLL
+  for (int c = 0; c < kChains; ++c) {
+    OUTRIDER_UNROLL
+    for (int r = 0; r < kRows; ++r) acc[c][r] = hn::Zero(DF());
+  }
+  constexpr int kStep = Codec::kBlockScaled ? 16 : Codec::kPerWord;
+  for (int col = 0; col < w.cols; col += kStep) {
+    OUTRIDER_UNROLL
+    for (int c = 0; c < kChains; ++c) {
+      const int p = c / kVecs, v = c % kVecs;
+      const uint32_t* at = words[p] + (col / Codec::kPerWord) * kPanelRows + v * kLanes;
+      if constexpr (Codec::kBlockScaled) {
+        VF sum[kRows];
+        OUTRIDER_UNROLL
+        for (int r = 0; r < kRows; ++r) sum[r] = hn::Zero(DF());
+        fma_word<Codec, kRows>(hn::Load(du, at), x + col, ldx, sum);
+        fma_word<Codec, kRows>(hn::Load(du, at + kPanelRows), x + col + 8, ldx, sum);
+        const VF scale =
+            Codec::block_scale(w.block_scales + (panel + p) * w.scales_per_panel() + col + v * kLanes);
+        OUTRIDER_UNROLL
+        for (int r = 0; r < kRows; ++r) acc[c][r] = hn::MulAdd(sum[r], scale, acc[c][r]);
+      } else {
+        fma_word<Codec, kRows>(hn::Load(du, at), x + col, ldx, acc[c]);
+      }
+    }
+  }
+  const VF scale = hn::Set(DF(), job.scale);
+  OUTRIDER_UNROLL
+  for (int c = 0; c < kChains; ++c) {
+    OUTRIDER_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      store_outputs(hn::Mul(acc[c][r], scale), (panel + c / kVecs) * kPanelRows + (c % kVecs) * kLanes,
+                    w.rows, y + int64_t{r} * w.rows);
+    }
+  }
+}
+
+template <class Codec, int kRows>
+HWY_NOINLINE void direct(const MatmulJob& job, const MatmulUnit& unit, const float* x, float* y) {
+  constexpr int kPanels = std::max(1, 8 / (kRows * kVecs));
+  int p = unit.first_panel;
+  const int end = unit.first_panel + unit.num_panels;
+  for (; p + kPanels <= end; p += kPanels) direct_panels<Codec, kRows, kPanels>(job, p, x, y);
+  for (; p < end; ++p) direct_panels<Codec, kRows, 1>(job, p, x, y);
+}
+
+template <class Codec, int kIndex = 0>
+HWY_INLINE void expand_word(VU words, float* out) {
+  hn::Store(Codec::template expand<kIndex>(words), DF(), out + kIndex * kPanelRows);
+  if constexpr (kIndex + 1 < Codec::kPerWord) expand_word<Codec, kIndex + 1>(words, out);
+}
+
+template <class Codec>
+HWY_INLINE void expand_panel(const PackedMatrix& w, int panel, int col, int cols, float* out, float* scales) {
+  const uint32_t* words = w.words + panel * w.words_per_panel() + (col / Codec::kPerWord) * kPanelRows;
+  for (int i = 0; i < cols / Codec::kPerWord; ++i) {
+    OUTRIDER_UNROLL
+    for (int v = 0; v < kVecs; ++v) {
+      expand_word<Codec>(hn::Load(DU(), words + i * kPanelRows + v * kLanes),
+                         out + i * Codec::kPerWord * kPanelRows + v * kLanes);
+    }
+  }
+  if constexpr (Codec::kBlockScaled) {
+    const uint8_t* codes = w.block_scales + panel * w.scales_per_panel() + col;
+    for (int i = 0; i < cols; i += kLanes) hn::Store(Codec::block_scale(codes + i), DF(), scales + i);
+  }
+}
+
+// One panel, one range of columns, all rows of the unit. A last panel with fewer than 16 rows goes through
+// `edge`.
+template <class Codec>
+HWY_INLINE void expanded_panel(const MatmulJob& job, const MatmulUnit& unit, int panel, int col,
+                               float* edge) {
+  alignas(64) float w[kExpandedCols * kPanelRows];
+  alignas(64) float scales[kExpandedCols];
+  const PackedMatrix& m = *job.w;
+  const int cols = std::min(kExpandedCols, m.cols - col);
+  expand_panel<Codec>(m, panel, col, cols, w, scales);
+
+  const bool whole = (panel + 1) * kPanelRows <= m.rows;
+  const float* x = job.x + int64_t{unit.first_row} * m.cols + col;
+  float* y = whole ? job.y + int64_t{unit.first_row} * m.rows + panel * kPanelRows : edge;
+  const int64_t ldy = whole ? m.rows : kPanelRows;
+  const float* block_scales = Codec::kBlockScaled ? scales : nullptr;
+  if (col == 0) {
+    fma_tile<true>(unit.num_rows, x, m.cols, w, block_scales, cols, y, ldy);
+  } else {
+    fma_tile<false>(unit.num_rows, x, m.cols, w, block_scales, cols, y, ldy);
+  }
+  if (col + cols < m.cols) return;
+  float* out = job.y + int64_t{unit.first_row} * m.rows + panel * kPanelRows;
+  const int outputs = std::min(kPanelRows, m.rows - panel * kPanelRows);
+  for (int r = 0; r < unit.num_rows; ++r) {
+    for (int i = 0; i < outputs; ++i) out[int64_t{r} * m.rows + i] = y[r * ldy + i] * job.scale;
+  }
+}
+
+template <class Codec>
+void expanded(const MatmulJob& job, const MatmulUnit& unit, float* edge) {
+  for (int col = 0; col < job.w->cols; col += kExpandedCols) {
+    for (int p = 0; p < unit.num_panels; ++p)
+      expanded_panel<Codec>(job, unit, unit.first_panel + p, col, edge);
+  }
+}
+
+template <class Codec>
+void run_unit(const MatmulJob& job, const MatmulUnit& unit) {
+  const float* x = job.x + int64_t{unit.first_row} * job.w->cols;
+  float* y = job.y + int64_t{unit.first_row} * job.w->rows;
+  switch (unit.num_rows) {
+    case 1:
+      return direct<Codec, 1>(job, unit, x, y);
+    case 2:
+      return direct<Codec, 2>(job, unit, x, y);
+    case 3:
+      return direct<Codec, 3>(job, unit, x, y);
+    case kDirectRows:
+      return direct<Codec, kDirectRows>(job, unit, x, y);
+    default:
+      alignas(64) float edge[256 * kPanelRows];
+      return expanded<Codec>(job, unit, edge);
+  }
+}
+
+void matmul_unit(const MatmulJob& job, const MatmulUnit& unit) {
+  switch (job.w->format) {
+    case model::WeightFormat::kBf16:
+      return run_unit<Bf16Codec>(job, unit);
+    case model::WeightFormat::kFp8:
+      return run_unit<Fp8Codec>(job, unit);
+    case model::WeightFormat::kNvfp4:
+      return run_unit<Nvfp4Codec>(job, unit);
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace outrider::cpu
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace outrider::cpu {
+
+HWY_EXPORT(matmul_unit);
+
+namespace {
+constexpr int kMaxPanels = 8;
+constexpr int kMaxRows = 256;
+constexpr int64_t kParallelWork = 1 << 16;  // multiply-adds, about 4 us on one core
+}  // namespace
+
+void Matmul::operator()(std::span<const MatmulJob> jobs) {
+  int64_t panels = 0, work = 0;
+  for (const MatmulJob& job : jobs) {
+    if (job.m == 0) continue;
+    panels += job.w->panels();
+    work += int64_t{job.m} * job.w->rows * job.w->cols;
+  }
+  const int per_unit = static_cast<int>(std::clamp<int64_t>(panels / (pool_.size() * 4), 1, kMaxPanels));
+  units_.clear();
+  for (int j = 0; j < static_cast<int>(jobs.size()); ++j) {
+    for (int row = 0; row < jobs[j].m; row += kMaxRows) {
+      const int rows = std::min(kMaxRows, jobs[j].m - row);
+      for (int p = 0; p < jobs[j].w->panels(); p += per_unit) {
+        units_.push_back({j, p, std::min(per_unit, jobs[j].w->panels() - p), row, rows});
+      }
+    }
+  }
+  const auto run = HWY_DYNAMIC_DISPATCH(matmul_unit);
+  pool_.run_if(work > kParallelWork, static_cast<int64_t>(units_.size()),
+               [&](int64_t i, int) { run(jobs[units_[i].job], units_[i]); });
+}
+
+}  // namespace outrider::cpu
+#endif  // HWY_ONCE

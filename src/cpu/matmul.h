@@ -1,0 +1,39 @@
+// y = (x W^T) * scale for several matrices in one pass over the thread pool.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "cpu/packed_matrix.h"
+#include "cpu/thread_pool.h"
+
+namespace outrider::cpu {
+
+struct MatmulJob {
+  const PackedMatrix* w = nullptr;
+  const float* x = nullptr;  // [m, w->cols], rows contiguous
+  float* y = nullptr;        // [m, w->rows]
+  int m = 0;
+  float scale = 1.0f;  // weight_scale, times the activations' scale when x holds codes
+};
+
+// Part of a job that one thread computes at a time.
+struct MatmulUnit {
+  int job = 0;
+  int first_panel = 0, num_panels = 0;
+  int first_row = 0, num_rows = 0;  // of x
+};
+
+class Matmul {
+ public:
+  explicit Matmul(ThreadPool& pool) : pool_(pool) {}
+  // Each element of y is reduced in an order that depends on w->cols only.
+  void operator()(std::span<const MatmulJob> jobs);
+
+ private:
+  ThreadPool& pool_;
+  std::vector<MatmulUnit> units_;  // kept so that a step allocates nothing
+};
+
+}  // namespace outrider::cpu
