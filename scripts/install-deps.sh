@@ -14,19 +14,16 @@ distribution=unknown
 if [ -r /etc/os-release ]; then
   distribution=$(sed -n 's/^ID=//p' /etc/os-release)
 fi
-# Boost 1.81 is the first with the Beast and Asio used here; neither distribution has both versions. The fuzzers and
-# clang-tidy need a clang that can read the distribution's own libstdc++; the formatter is one version everywhere.
-if [ "$distribution" = ubuntu ]; then
-  boost=libboost1.83-dev clang=18
-else
-  boost=libboost1.81-dev clang=14
-fi
+# Boost 1.81 is the first with the Beast and Asio used here; neither distribution has both versions.
+boost=libboost1.81-dev
+[ "$distribution" = ubuntu ] && boost=libboost1.83-dev
 
 packages=(g++ cmake ninja-build ccache pkg-config "$boost" nlohmann-json3-dev libyaml-dev libspdlog-dev libfmt-dev
   prometheus-cpp-dev libpcre2-dev libhwy-dev libssl-dev)
+# clang 16: the first that reads g++ 12's C++20 headers (std::source_location).
 if [ "$level" = test ]; then
   packages+=(libgtest-dev libgmock-dev git curl xz-utils shellcheck python3 python3-venv
-    clang-format-14 "clang-$clang" "clang-tidy-$clang" "libclang-rt-$clang-dev")
+    clang-format-14 clang-16 clang-tidy-16 libclang-rt-16-dev)
 fi
 
 is_installed() {

@@ -138,9 +138,7 @@ run_tsan() {
 }
 
 run_fuzz() {
-  local compiler
-  compiler=$(command -v clang++-14 || command -v clang++-18)
-  step fuzz-build configure_and_build build/fuzz fuzzers -- -DCMAKE_CXX_COMPILER="$compiler" -DCMAKE_BUILD_TYPE=Sanitize \
+  step fuzz-build configure_and_build build/fuzz fuzzers -- -DCMAKE_CXX_COMPILER=clang++-16 -DCMAKE_BUILD_TYPE=Sanitize \
     -DCMAKE_CXX_FLAGS_SANITIZE=-O1 -DOUTRIDER_SANITIZE=fuzzer-no-link,address,undefined -DOUTRIDER_TESTS=OFF \
     -DOUTRIDER_FUZZ=ON &&
     step fuzz python3 scripts/fuzz.py build/fuzz --seconds "${FUZZ_SECONDS:-60}" --junit "$results/fuzz.xml"

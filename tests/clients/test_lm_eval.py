@@ -94,7 +94,7 @@ def test_the_likelihood_of_an_unlikely_choice_is_that_of_its_tokens_one_by_one(s
     assert whole[:len(context)] == context
     expected = 0.0
     for end in range(len(context), len(whole)):
-        # The token itself is not generated: biasing it to certainty would change what is measured.
+        # As the last token of a prompt: to generate it would take a bias, and that changes what is measured.
         reply = server.post("/v1/completions", {
             "model": server.model, "prompt": whole[:end + 1], "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0})
         expected += reply["choices"][0]["prompt_logprobs"][end][str(whole[end])]["logprob"]
