@@ -22,17 +22,17 @@ struct Limits {
   int header_count = 256;
   int json_depth = 64;
   int connections = 8192;
-  int n = 128;                  // choices a prompt
-  int prompts = 2048;           // prompts a completions request
-  int choices = 4096;           // prompts * n
-  int stop_strings = 64;        // each at most stop_bytes long
+  int n = 128;            // choices a prompt
+  int prompts = 2048;     // prompts a completions request
+  int choices = 4096;     // prompts * n
+  int stop_strings = 64;  // each at most stop_bytes long
   size_t stop_bytes = 4096;
-  int logit_bias = 4096;        // entries
+  int logit_bias = 4096;                       // entries
   size_t write_queue_bytes = size_t{4} << 20;  // unsent stream bytes before a slow reader is cut off
-  Seconds keep_alive{5};        // idle between requests
-  Seconds header_timeout{30};   // from the first byte of a request to the end of its header block
-  Seconds read_timeout{30};     // a window that must bring 4 KiB of the body or its end
-  Seconds write_timeout{60};    // a window that must take 64 KiB or empty the queue
+  Seconds keep_alive{5};                       // idle between requests
+  Seconds header_timeout{30};  // from the first byte of a request to the end of its header block
+  Seconds read_timeout{30};    // a window that must bring 4 KiB of the body or its end
+  Seconds write_timeout{60};   // a window that must take 64 KiB or empty the queue
 };
 
 struct Cors {
@@ -41,9 +41,9 @@ struct Cors {
 };
 
 struct ServerOptions {
-  std::string host;  // empty: all IPv4 interfaces
+  std::string host;      // empty: all IPv4 interfaces
   uint16_t port = 8000;  // 0: any free one (see Server::port)
-  std::string uds;   // not empty: this Unix socket instead of host and port
+  std::string uds;       // not empty: this Unix socket instead of host and port
   int io_threads = 2;
   int backlog = 4096;
   std::vector<std::string> api_keys;  // empty: no check
@@ -53,11 +53,13 @@ struct ServerOptions {
   Seconds drain_timeout{30};  // SIGTERM: how long running requests may go on
   bool exit_on_engine_death = true;
 
-  std::vector<std::string> served_model_names;  // at least one; the first is used in answers and metric labels
-  std::string model_root;                       // /v1/models "root"
+  std::vector<std::string>
+      served_model_names;  // at least one; the first is used in answers and metric labels
+  std::string model_root;  // /v1/models "root"
   int64_t max_model_len = 0;
   int vocab_size = 0;
-  model::GenerationDefaults defaults;  // generation_config.json with overrides; empty for --generation-config vllm
+  model::GenerationDefaults
+      defaults;  // generation_config.json with overrides; empty for --generation-config vllm
   std::vector<int32_t> eos_token_ids;  // all ids that end a reply
   int64_t max_logprobs = 20;           // -1: the vocabulary
   bool processed_logprobs = false;     // --logprobs-mode processed_*
@@ -77,6 +79,7 @@ struct ServerOptions {
 
   bool disable_log_stats = false;
   bool access_log = true;
+  std::vector<std::string> quiet_access_paths;  // --disable-access-log-for-endpoints
   bool log_requests = false;
   std::optional<size_t> max_log_len;
   Seconds stats_interval{10};

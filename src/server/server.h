@@ -1,8 +1,8 @@
-// The HTTP server: OpenAI routes over one engine. Use: construct; bind() before the model is read, so that a taken port
-// is found at once; build the engine with observer(); start(); run().
+// The HTTP server: OpenAI routes over one engine. Use: construct; bind() before the model is read, so that a
+// taken port is found at once; build the engine with observer(); start(); run().
 //
-// Threads: options.io_threads run connections, each on its own strand; the engine's thread only posts to them.
-// The server must outlive the engine that was given its observer.
+// Threads: options.io_threads run connections, each on its own strand; the engine's thread only posts to
+// them. The server must outlive the engine that was given its observer.
 #pragma once
 
 #include <functional>
@@ -19,7 +19,8 @@ class Server {
   explicit Server(ServerOptions options);
   ~Server();  // closes connections, then gives up its hold on the engine
 
-  // Takes the address but does not listen: clients are refused until start(). Throws StartupError when it is in use.
+  // Takes the address but does not listen: clients are refused until start(). Throws StartupError when it is
+  // in use.
   void bind();
   uint16_t port() const;  // after bind(); 0 with a Unix socket
 
@@ -33,8 +34,8 @@ class Server {
   // Listens and answers from here on.
   void start(std::shared_ptr<engine::Engine> engine, std::shared_ptr<const tokenizer::Tokenizer> tokenizer);
 
-  // Returns after SIGINT, SIGTERM or shutdown() when running requests have ended or the drain time is over (a second
-  // signal ends them at once), or when the engine has died. Exit code: 0 or 1.
+  // Returns after SIGINT, SIGTERM or shutdown() when running requests have ended or the drain time is over (a
+  // second signal ends them at once), or when the engine has died. Exit code: 0 or 1.
   int run();
 
   // Any thread. Stops accepting; run() returns when requests have ended or `deadline` has passed.

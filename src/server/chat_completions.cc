@@ -1,0 +1,142 @@
+#include "server/chat_completions.h"
+
+#include <algorithm>
+
+#include "chat/llama4_chat.h"
+#include "server/chat_writer.h"
+#include "server/request_common.h"
+
+namespace outrider::server {
+namespace {
+
+struct ToolUse {
+  Json offered;  // what the template shows; null: nothing
+  bool parse = false;
+};
+
+ToolUse resolve_tools(const ChatFields& fields, const ServerOptions& options) {
+  ToolUse use;
+  if (!fields.tools.is_array() || fields.tools.empty()) return use;
+  const Json& choice = fields.tool_choice;
+  if (choice == "none") {
+    if (!options.exclude_tools_when_tool_choice_none) use.offered = fields.tools;
+    return use;
+  }
+  if (choice.is_object())
+    throw RequestError("`tool_choice` naming a function is not supported yet; use \"auto\".");
+  if (choice == "required")
+    throw RequestError("`tool_choice` \"required\" is not supported yet; use \"auto\".");
+  if (!options.enable_auto_tool_choice || !options.tool_format) {
+    throw RequestError(
+        "\"auto\" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set");
+  }
+  use.offered = fields.tools;
+  use.parse = true;
+  return use;
+}
+
+chat::RenderOptions render_options(std::optional<bool> add_generation_prompt,
+                                   std::optional<bool> continue_final, const Json& kwargs) {
+  chat::RenderOptions render;
+  render.continue_final_message = continue_final.value_or(false);
+  render.add_generation_prompt = add_generation_prompt.value_or(true);
+  if (kwargs.is_object()) {
+    const auto placed = kwargs.find("tools_in_user_message");
+    if (placed != kwargs.end() && placed->is_boolean()) render.tools_in_user_message = placed->get<bool>();
+  }
+  return render;
+}
+
+// 0 and null both leave the length to the context; the newer name wins.
+std::optional<int64_t> asked_max_tokens(const ChatFields& fields) {
+  if (fields.max_completion_tokens.value_or(0) != 0) return fields.max_completion_tokens;
+  return fields.max_tokens;
+}
+
+int64_t resolve_max_tokens(const ChatFields& fields, const ServerOptions& options, int64_t prompt_tokens) {
+  const int64_t limit = options.max_model_len;
+  if (prompt_tokens >= limit) {
+    throw RequestError("This model's maximum context length is " + std::to_string(limit) +
+                       " tokens. However, your request has " + std::to_string(prompt_tokens) +
+                       " input tokens. Please reduce the length of the input messages. None");
+  }
+  int64_t max_tokens = limit - prompt_tokens;
+  if (const std::optional<int64_t> asked = asked_max_tokens(fields)) {
+    const std::string m = std::to_string(*asked), l = std::to_string(limit),
+                      n = std::to_string(prompt_tokens);
+    if (*asked < 1) throw RequestError("max_tokens must be at least 1, got " + m + ".");
+    if (*asked > max_tokens) {
+      throw RequestError("'max_tokens' or 'max_completion_tokens' is too large: " + m +
+                         ". This model's maximum context length is " + l + " tokens and your request has " +
+                         n + " input tokens (" + m + " > " + l + " - " + n + "). None");
+    }
+    max_tokens = *asked;
+  }
+  const std::optional<int64_t>& own = options.defaults.max_new_tokens;
+  return own && *own > 0 ? std::min(max_tokens, *own) : max_tokens;
+}
+
+std::string text_of_last_message(const Json& messages, const std::string& role) {
+  if (messages.empty() || messages.back()["role"] != role) return {};
+  const auto content = messages.back().find("content");
+  return content != messages.back().end() && content->is_string() ? content->get<std::string>()
+                                                                  : std::string();
+}
+
+void refuse_chat_fields(const ChatFields& fields) {
+  if (fields.chat_template) {
+    throw RequestError(
+        "`chat_template` in a request is not supported: templates are not taken from clients.");
+  }
+  if (!fields.structural_tag.is_null()) throw RequestError("`structural_tag` is not supported yet.");
+  refuse_unsupported(fields);
+}
+
+}  // namespace
+
+PreparedRequest prepare_chat(const Service& service, const HttpRequest& request) {
+  const ServerOptions& options = service.options;
+  const Json body = read_json_body(request, options.limits);
+  const ChatFields fields = read_chat_fields(body);
+  check_model(fields.model, options);
+  refuse_chat_fields(fields);
+  const ToolUse tools = resolve_tools(fields, options);
+
+  Job job = make_job(service, fields, "chatcmpl-" + base_request_id(request, fields.request_id));
+  const chat::RenderOptions render = render_options(
+      fields.add_generation_prompt, fields.continue_final_message, fields.chat_template_kwargs);
+  const std::string text = chat::render(fields.messages, tools.offered, render);
+  std::vector<int32_t> ids = service.tokenizer->encode(text, fields.add_special_tokens.value_or(false));
+  if (fields.truncate_prompt_tokens)
+    truncate_prompt(ids, *fields.truncate_prompt_tokens, options.max_model_len - 1);
+  if (ids.empty()) throw RequestError("The decoder prompt cannot be empty");
+  const int64_t max_tokens = resolve_max_tokens(fields, options, static_cast<int64_t>(ids.size()));
+  job.prompts.push_back(std::move(ids));
+
+  Logprobs wanted;
+  if (fields.logprobs.value_or(false)) wanted.sample = fields.top_logprobs.value_or(0);
+  wanted.prompt = fields.prompt_logprobs;
+  job.params = make_sampling_params(fields, options, *service.tokenizer, max_tokens, wanted);
+  job.text = make_text_options(fields, job.params);
+  apply_engine_rules(fields, options, wanted, job);
+
+  ChatShape shape;
+  shape.role = render.add_generation_prompt ? options.response_role
+                                            : fields.messages.back()["role"].get<std::string>();
+  if (fields.echo.value_or(false)) shape.echo = text_of_last_message(fields.messages, shape.role);
+  shape.logprobs = job.params.logprobs;
+  shape.show_prompt_logprobs = wanted.prompt.has_value();
+  shape.return_token_ids = fields.return_token_ids.value_or(false);
+  shape.usage_details = options.enable_prompt_tokens_details;
+  if (tools.parse) shape.tools = options.tool_format;
+  job.keep_tokens = shape.logprobs || shape.return_token_ids;
+  const bool as_ids = fields.return_tokens_as_token_ids.value_or(options.return_tokens_as_token_ids);
+  auto writer = std::make_unique<ChatWriter>(job, std::move(shape), TokenNames(service.tokenizer, as_ids));
+  return {std::move(job), std::move(writer)};
+}
+
+void handle_chat_completions(Service& service, HttpRequest request, ResponderPtr responder) {
+  prepare_and_start(service, std::move(request), std::move(responder), &prepare_chat);
+}
+
+}  // namespace outrider::server

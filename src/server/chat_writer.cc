@@ -1,0 +1,231 @@
+#include "server/chat_writer.h"
+
+#include "server/json_text.h"
+
+namespace outrider::server {
+namespace {
+
+std::string head(const Job& job, const char* object) {
+  return "\"id\":" + json_string(job.id) + ",\"object\":\"" + object +
+         "\",\"created\":" + std::to_string(job.created) + ",\"model\":" + json_string(job.model);
+}
+
+void append_tool_calls(std::string& out, const std::vector<chat::ToolCall>& calls) {
+  out += '[';
+  for (size_t i = 0; i < calls.size(); ++i) {
+    if (i > 0) out += ',';
+    out += "{\"id\":\"chatcmpl-tool-" + random_hex(32) + "\",\"type\":\"function\",\"function\":{\"name\":";
+    append_string(out, calls[i].name);
+    out += ",\"arguments\":";
+    append_string(out, calls[i].arguments);
+    out += "}}";
+  }
+  out += ']';
+}
+
+}  // namespace
+
+ChatWriter::ChatWriter(const Job& job, ChatShape shape, TokenNames names)
+    : shape_(std::move(shape)),
+      names_(std::move(names)),
+      head_(head(job, "chat.completion")),
+      chunk_head_(head(job, "chat.completion.chunk")) {}
+
+std::string ChatWriter::event_head(int index) const {
+  return "data: {" + chunk_head_ + ",\"choices\":[{\"index\":" + std::to_string(index) + ",\"delta\":";
+}
+
+void ChatWriter::append_event_tail(std::string& out, const Job& job, const Choice& choice,
+                                   int64_t completion_tokens) const {
+  out += "}]";
+  if (!job.continuous_usage) return;
+  out += ",\"usage\":";
+  const auto prompt_tokens = static_cast<int64_t>(job.prompts[choice.prompt].size());
+  append_usage(out, {prompt_tokens, completion_tokens, choice.num_cached_tokens}, shape_.usage_details,
+               false);
+}
+
+// The role of every choice, and what it echoes.
+std::string ChatWriter::opening_events(const Job& job, const std::vector<Choice>& choices) {
+  std::string out;
+  for (const Choice& choice : choices) {
+    out += event_head(choice.index) + "{\"role\":";
+    append_string(out, shape_.role);
+    out += ",\"content\":\"\"},\"logprobs\":null,\"finish_reason\":null";
+    append_event_tail(out, job, choice, 0);
+    out += ",\"prompt_token_ids\":";
+    if (shape_.return_token_ids) {
+      append_ids(out, job.prompts[choice.prompt]);
+    } else {
+      out += "null";
+    }
+    out += "}\n\n";
+  }
+  if (shape_.echo.empty()) return out;
+  for (const Choice& choice : choices) {
+    out += event_head(choice.index) + "{\"content\":";
+    append_string(out, shape_.echo);
+    out += "},\"logprobs\":null,\"finish_reason\":null";
+    append_event_tail(out, job, choice, 0);
+    out += "}\n\n";
+  }
+  return out;
+}
+
+ChatWriter::ToolProgress& ChatWriter::progress(int index) {
+  return progress_.try_emplace(index, *shape_.tools).first->second;
+}
+
+std::string ChatWriter::event(const Job& job, Choice& choice, const Delta& delta) {
+  std::string out = event_head(choice.index);
+  bool saw_calls = false;
+  if (shape_.tools) {
+    ToolProgress& tool = progress(choice.index);
+    chat::ToolDelta step = tool.stream.push(delta.text);
+    if (choice.done()) {
+      chat::ToolDelta rest = tool.stream.finish();
+      step.content += rest.content;
+      step.calls.insert(step.calls.end(), std::make_move_iterator(rest.calls.begin()),
+                        std::make_move_iterator(rest.calls.end()));
+    }
+    saw_calls = tool.stream.saw_calls();
+    // Text that may yet turn out to be a call is held back: nothing to say in this step.
+    if (step.content.empty() && step.calls.empty() && !choice.done()) return {};
+    append_tool_delta(out, step);
+  } else {
+    out += "{\"content\":";
+    append_string(out, delta.text);
+    out += '}';
+  }
+  out += ",\"logprobs\":";
+  append_logprobs(out, delta.tokens);
+  out += ",\"finish_reason\":";
+  if (choice.done()) {
+    append_string(out, saw_calls && choice.finish_reason == "stop" ? "tool_calls" : choice.finish_reason);
+    out += ",\"stop_reason\":";
+    append_stop_reason(out, choice.stop_reason);
+  } else {
+    out += "null";
+  }
+  out += ",\"token_ids\":";
+  append_token_ids(out, delta.tokens);
+  append_event_tail(out, job, choice, choice.num_tokens);
+  return out + "}\n\n";
+}
+
+void ChatWriter::append_tool_delta(std::string& out, const chat::ToolDelta& delta) const {
+  out += '{';
+  if (!delta.content.empty() || delta.calls.empty()) {
+    out += "\"content\":";
+    append_string(out, delta.content);
+    if (!delta.calls.empty()) out += ',';
+  }
+  if (!delta.calls.empty()) out += "\"tool_calls\":[";
+  for (size_t i = 0; i < delta.calls.size(); ++i) {
+    const chat::ToolDelta::Call& call = delta.calls[i];
+    if (i > 0) out += ',';
+    out += '{';
+    const bool opens = !call.name.empty();
+    if (opens) {
+      out += "\"id\":\"chatcmpl-tool-" + random_hex(32) + "\",\"type\":\"function\",";
+    } else if (*shape_.tools == chat::ToolFormat::kPythonic) {
+      out += "\"id\":null,";
+    }
+    out += "\"index\":" + std::to_string(call.index) + ",\"function\":{";
+    if (opens) {
+      out += "\"name\":";
+      append_string(out, call.name);
+    }
+    if (!call.arguments.empty() || !opens) {
+      if (opens) out += ',';
+      out += "\"arguments\":";
+      append_string(out, call.arguments);
+    }
+    out += "}}";
+  }
+  if (!delta.calls.empty()) out += ']';
+  out += '}';
+}
+
+std::string ChatWriter::usage_event(const Job&, const Usage& usage) {
+  std::string out = "data: {" + chunk_head_ + ",\"choices\":[],\"usage\":";
+  append_usage(out, usage, shape_.usage_details, false);
+  return out + "}\n\n";
+}
+
+std::string ChatWriter::whole(const Job& job, const std::vector<Choice>& choices, const Usage& usage) {
+  std::string out = "{" + head_ + ",\"choices\":[";
+  for (size_t i = 0; i < choices.size(); ++i) {
+    if (i > 0) out += ',';
+    append_choice(out, choices[i]);
+  }
+  out += "],\"service_tier\":null,\"system_fingerprint\":null,\"usage\":";
+  append_usage(out, usage, shape_.usage_details, true);
+  out += ",\"prompt_logprobs\":";
+  if (shape_.show_prompt_logprobs) {
+    append_prompt_logprobs(out, choices.front().prompt_logprobs, names_);
+  } else {
+    out += "null";
+  }
+  out += ",\"prompt_token_ids\":";
+  if (shape_.return_token_ids) {
+    append_ids(out, job.prompts.front());
+  } else {
+    out += "null";
+  }
+  return out + ",\"kv_transfer_params\":null}";
+}
+
+void ChatWriter::append_choice(std::string& out, const Choice& choice) const {
+  chat::ParsedReply reply;
+  if (shape_.tools) {
+    reply = chat::parse_reply(*shape_.tools, choice.text.text());
+  } else {
+    reply.content = choice.text.text();
+  }
+  reply.content.insert(0, shape_.echo);
+  const bool calls = !reply.calls.empty();
+  out += "{\"index\":" + std::to_string(choice.index) + ",\"message\":{\"role\":";
+  append_string(out, shape_.role);
+  out += ",\"content\":";
+  if (calls && reply.content.empty()) {
+    out += "null";
+  } else {
+    append_string(out, reply.content);
+  }
+  out += ",\"refusal\":null,\"annotations\":null,\"audio\":null,\"function_call\":null,\"tool_calls\":";
+  append_tool_calls(out, reply.calls);
+  out += ",\"reasoning_content\":null},\"logprobs\":";
+  append_logprobs(out, choice.tokens);
+  out += ",\"finish_reason\":";
+  append_string(out, calls && choice.finish_reason == "stop" ? "tool_calls" : choice.finish_reason);
+  out += ",\"stop_reason\":";
+  append_stop_reason(out, choice.stop_reason);
+  out += ",\"token_ids\":";
+  append_token_ids(out, choice.tokens);
+  out += '}';
+}
+
+void ChatWriter::append_logprobs(std::string& out, const std::vector<engine::OutputToken>& tokens) const {
+  if (!shape_.logprobs) {
+    out += "null";
+    return;
+  }
+  std::vector<LogprobPosition> positions;
+  for (const engine::OutputToken& token : tokens) {
+    if (token.has_logprobs) positions.push_back({token.token, &token.logprobs});
+  }
+  append_chat_logprobs(out, positions, *shape_.logprobs, names_);
+}
+
+void ChatWriter::append_token_ids(std::string& out, const std::vector<engine::OutputToken>& tokens) const {
+  if (!shape_.return_token_ids) {
+    out += "null";
+    return;
+  }
+  std::vector<int32_t> ids;
+  for (const engine::OutputToken& token : tokens) ids.push_back(token.token);
+  append_ids(out, ids);
+}
+
+}  // namespace outrider::server

@@ -1,0 +1,54 @@
+// The shapes of chat answers: whole, streamed, with tool calls.
+#pragma once
+
+#include <map>
+
+#include "chat/tool_parser.h"
+#include "server/generation.h"
+#include "server/logprobs.h"
+
+namespace outrider::server {
+
+struct ChatShape {
+  std::string role = "assistant";
+  std::string echo;             // text of the last message, put before the reply
+  std::optional<int> logprobs;  // how many alternatives
+  bool show_prompt_logprobs = false;
+  bool return_token_ids = false;
+  bool usage_details = false;
+  std::optional<chat::ToolFormat> tools;  // set when the reply may hold tool calls
+};
+
+class ChatWriter : public ReplyWriter {
+ public:
+  ChatWriter(const Job& job, ChatShape shape, TokenNames names);
+
+  std::string opening_events(const Job& job, const std::vector<Choice>& choices) override;
+  std::string event(const Job& job, Choice& choice, const Delta& delta) override;
+  std::string usage_event(const Job& job, const Usage& usage) override;
+  std::string whole(const Job& job, const std::vector<Choice>& choices, const Usage& usage) override;
+
+ private:
+  struct ToolProgress {
+    explicit ToolProgress(chat::ToolFormat format) : stream(format) {}
+    chat::ToolStream stream;
+    bool sent_content = false;
+  };
+
+  // "data: {...,"choices":[{"index":I,"delta":"
+  std::string event_head(int index) const;
+  void append_event_tail(std::string& out, const Job& job, const Choice& choice,
+                         int64_t completion_tokens) const;
+  void append_logprobs(std::string& out, const std::vector<engine::OutputToken>& tokens) const;
+  void append_token_ids(std::string& out, const std::vector<engine::OutputToken>& tokens) const;
+  void append_tool_delta(std::string& out, const chat::ToolDelta& delta) const;
+  void append_choice(std::string& out, const Choice& choice) const;
+  ToolProgress& progress(int index);
+
+  ChatShape shape_;
+  TokenNames names_;
+  std::string head_, chunk_head_;         // id, object, created, model
+  std::map<int, ToolProgress> progress_;  // by choice
+};
+
+}  // namespace outrider::server

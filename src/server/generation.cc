@@ -1,0 +1,247 @@
+#include "server/generation.h"
+
+#include <algorithm>
+#include <random>
+
+#include "server/errors.h"
+#include "server/json_text.h"
+
+namespace outrider::server {
+namespace {
+
+std::mt19937_64& generator() {
+  thread_local std::mt19937_64 state = [] {
+    std::random_device device;
+    std::seed_seq seed{device(), device(), device(), device()};
+    return std::mt19937_64(seed);
+  }();
+  return state;
+}
+
+const char* name_of(engine::FinishReason reason) {
+  switch (reason) {
+    case engine::FinishReason::kStop:
+      return "stop";
+    case engine::FinishReason::kLength:
+      return "length";
+    default:
+      return "abort";
+  }
+}
+
+bool contains(const std::vector<int32_t>& ids, int32_t id) {
+  return std::find(ids.begin(), ids.end(), id) != ids.end();
+}
+
+}  // namespace
+
+Generation::Generation(Service& service, Job job, std::unique_ptr<ReplyWriter> writer, ResponderPtr responder)
+    : service_(service), job_(std::move(job)), writer_(std::move(writer)), responder_(std::move(responder)) {
+  ++service_.load;
+}
+
+Generation::~Generation() { --service_.load; }
+
+void Generation::start() {
+  if (job_.late_error) {
+    over_ = true;
+    if (!job_.stream) {
+      responder_->send(error_response(RequestError(*job_.late_error)));
+      return;
+    }
+  }
+  if (job_.stream) {
+    HttpResponse head;
+    head.content_type = "text/event-stream; charset=utf-8";
+    responder_->start_stream(std::move(head));
+  }
+  if (job_.late_error) {
+    responder_->write(error_event(400, "BadRequestError", *job_.late_error));
+    responder_->write("data: [DONE]\n\n");
+    responder_->finish();
+    return;
+  }
+  for (size_t prompt = 0; prompt < job_.prompts.size(); ++prompt) {
+    for (int i = 0; i < job_.n; ++i) {
+      const int index = static_cast<int>(prompt) * job_.n + i;
+      choices_.emplace_back(index, prompt, engine::OutputText(service_.tokenizer, job_.text));
+    }
+  }
+  num_running_ = choices_.size();
+  for (size_t i = 0; i < choices_.size(); ++i) submit(i);
+  responder_->on_disconnect([weak = weak_from_this()] {
+    if (const auto self = weak.lock()) {
+      self->over_ = true;
+      self->cancel_running();
+    }
+  });
+}
+
+void Generation::submit(size_t choice) {
+  auto params = std::make_shared<sampling::SamplingParams>(job_.params);
+  const auto repeat = static_cast<uint64_t>(choices_[choice].index % job_.n);
+  params->seed = job_.seed ? static_cast<uint64_t>(*job_.seed) + repeat : generator()();
+  engine::Request request;
+  request.prompt = job_.prompts[choices_[choice].prompt];
+  request.params = std::move(params);
+  request.priority = job_.priority;
+  request.cache_salt = job_.cache_salt;
+  request.arrival = job_.arrival;
+  request.sink = [self = shared_from_this(), responder = responder_, choice](engine::Output output) {
+    responder->post(
+        [self, choice, output = std::move(output)]() mutable { self->on_output(choice, std::move(output)); });
+  };
+  choices_[choice].engine_id = service_.engine->submit(std::move(request));
+}
+
+void Generation::on_output(size_t index, engine::Output output) {
+  Choice& choice = choices_[index];
+  if (over_ || choice.done()) return;
+  if (output.finish_reason == engine::FinishReason::kError) {
+    fail(output.error);
+    return;
+  }
+  const Delta delta = take(choice, output);
+  if (job_.stream) send_delta(choice, delta);
+  if (choice.done() && --num_running_ == 0) complete();
+}
+
+// Moves the output's tokens into the choice; ends it at a stop string or at the engine's word.
+Delta Generation::take(Choice& choice, engine::Output& output) {
+  Delta delta;
+  choice.num_cached_tokens = std::max(choice.num_cached_tokens, output.num_cached_tokens);
+  if (!output.prompt_logprobs.empty()) {
+    choice.prompt_logprobs.insert(choice.prompt_logprobs.end(),
+                                  std::make_move_iterator(output.prompt_logprobs.begin()),
+                                  std::make_move_iterator(output.prompt_logprobs.end()));
+  }
+  const bool stopped_by_id = output.finish_reason == engine::FinishReason::kStop;
+  for (size_t i = 0; i < output.tokens.size() && !choice.text.stopped(); ++i) {
+    const int32_t id = output.tokens[i].token;
+    const bool is_stop_id =
+        stopped_by_id && i + 1 == output.tokens.size() &&
+        (contains(job_.params.eos_token_ids, id) || contains(job_.params.stop_token_ids, id));
+    ++choice.num_tokens;
+    if (!is_stop_id || job_.text.include_stop_str_in_output)
+      delta.text += choice.text.push(std::span(&id, 1));
+    if (job_.keep_tokens && !job_.stream) choice.tokens.push_back(output.tokens[i]);
+    if (job_.stream) delta.tokens.push_back(std::move(output.tokens[i]));
+  }
+  end_choice(choice, output, delta);
+  return delta;
+}
+
+void Generation::end_choice(Choice& choice, const engine::Output& output, Delta& delta) {
+  if (choice.text.stopped()) {
+    choice.finish_reason = "stop";
+    choice.stop_reason = *choice.text.stopped();
+    if (!output.finish_reason) service_.engine->cancel(choice.engine_id, /*as_stop=*/true);
+    return;
+  }
+  if (!output.finish_reason) return;
+  delta.text += choice.text.finish();
+  choice.finish_reason = name_of(*output.finish_reason);
+  if (output.stop_token) choice.stop_reason = *output.stop_token;
+}
+
+void Generation::send_delta(Choice& choice, const Delta& delta) {
+  if (delta.tokens.empty() && delta.text.empty() && !choice.done()) return;
+  if (!opened_) {
+    opened_ = true;
+    std::string opening = writer_->opening_events(job_, choices_);
+    if (!opening.empty()) responder_->write(std::move(opening));
+  }
+  std::string event = writer_->event(job_, choice, delta);
+  choice.started = true;
+  if (!event.empty()) responder_->write(std::move(event));
+}
+
+void Generation::complete() {
+  over_ = true;
+  if (service_.metrics) {
+    for (size_t first = 0; first < choices_.size(); first += static_cast<size_t>(job_.n)) {
+      int64_t longest = 0;
+      for (int i = 0; i < job_.n; ++i)
+        longest = std::max(longest, choices_[first + static_cast<size_t>(i)].num_tokens);
+      service_.metrics->on_request_done(job_.n, longest);
+    }
+  }
+  if (!job_.stream) {
+    HttpResponse response;
+    response.body = writer_->whole(job_, choices_, usage());
+    responder_->send(std::move(response));
+    return;
+  }
+  if (job_.include_usage) responder_->write(writer_->usage_event(job_, usage()));
+  responder_->write("data: [DONE]\n\n");
+  responder_->finish();
+}
+
+void Generation::fail(const std::string& message) {
+  over_ = true;
+  cancel_running();
+  if (!job_.stream) {
+    responder_->send(error_response(500, "Internal Server Error", message));
+    return;
+  }
+  responder_->write(error_event(500, "Internal Server Error", message));
+  responder_->write("data: [DONE]\n\n");
+  responder_->finish();
+}
+
+void Generation::cancel_running() {
+  for (const Choice& choice : choices_) {
+    if (!choice.done()) service_.engine->cancel(choice.engine_id, /*as_stop=*/false);
+  }
+}
+
+Usage Generation::usage() const {
+  Usage usage;
+  for (const Choice& choice : choices_) {
+    usage.completion_tokens += choice.num_tokens;
+    if (choice.index % job_.n != 0) continue;
+    usage.prompt_tokens += static_cast<int64_t>(job_.prompts[choice.prompt].size());
+    usage.cached_tokens += choice.num_cached_tokens;
+  }
+  return usage;
+}
+
+void append_usage(std::string& out, const Usage& usage, bool details, bool show_null) {
+  out += "{\"prompt_tokens\":" + std::to_string(usage.prompt_tokens) +
+         ",\"total_tokens\":" + std::to_string(usage.prompt_tokens + usage.completion_tokens) +
+         ",\"completion_tokens\":" + std::to_string(usage.completion_tokens);
+  if (details && usage.cached_tokens > 0) {
+    out += ",\"prompt_tokens_details\":{\"cached_tokens\":" + std::to_string(usage.cached_tokens) + "}";
+  } else if (show_null) {
+    out += ",\"prompt_tokens_details\":null";
+  }
+  out += '}';
+}
+
+void append_stop_reason(std::string& out, const StopReason& reason) {
+  if (const auto* text = std::get_if<std::string>(&reason)) {
+    append_string(out, *text);
+  } else if (const auto* id = std::get_if<int32_t>(&reason)) {
+    out += std::to_string(*id);
+  } else {
+    out += "null";
+  }
+}
+
+void append_ids(std::string& out, std::span<const int32_t> ids) {
+  out += '[';
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (i > 0) out += ',';
+    out += std::to_string(ids[i]);
+  }
+  out += ']';
+}
+
+std::string random_hex(int digits) {
+  static constexpr char kHex[] = "0123456789abcdef";
+  std::string text;
+  for (int i = 0; i < digits; ++i) text += kHex[generator()() & 15];
+  return text;
+}
+
+}  // namespace outrider::server

@@ -1,0 +1,22 @@
+// What all routes share. One per server; its parts are immutable or thread-safe once requests come.
+#pragma once
+
+#include <atomic>
+#include <memory>
+
+#include "server/engine_client.h"
+#include "server/metrics.h"
+#include "server/options.h"
+#include "tokenizer/tokenizer.h"
+
+namespace outrider::server {
+
+struct Service {
+  ServerOptions options;
+  std::shared_ptr<EngineClient> engine;
+  std::shared_ptr<const tokenizer::Tokenizer> tokenizer;
+  std::shared_ptr<Metrics> metrics;
+  std::atomic<int64_t> load{0};  // generation requests under way, with --enable-server-load-tracking
+};
+
+}  // namespace outrider::server
