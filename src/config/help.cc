@@ -60,7 +60,7 @@ std::string effect(const Option& option) {
   const std::string what = option.tier == Tier::kWarn ? "No effect" : "Refused";
   std::string unless = joined(option.works, ", ");
   if (option.works.size() > 6) unless = "vLLM's names";
-  return what + (unless.empty() ? "" : " (but " + unless + ")") + ": " + option.why + ".";
+  return what + (unless.empty() ? "" : " unless " + unless) + ": " + option.why + ".";
 }
 
 std::string default_text(const Option& option) {

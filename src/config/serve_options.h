@@ -59,9 +59,6 @@ struct ServeOptions {
   bool async_scheduling = true;
   std::string scheduling_policy = "fcfs";
   int64_t long_prefill_token_threshold = 0;
-  std::optional<int64_t> max_num_queued_reqs;
-  std::optional<int64_t> max_num_queued_tokens;
-  int64_t stream_interval = 1;
 
   // Device and load
   std::string device = "auto";
@@ -81,6 +78,7 @@ struct ServeOptions {
   // Frontend
   std::string host = "127.0.0.1";
   int64_t port = 8000;
+  std::string uds;
   std::vector<std::string> api_key;
   std::string response_role = "assistant";
   Json allowed_origins = Json::array({"*"});
@@ -93,13 +91,14 @@ struct ServeOptions {
   bool enable_prompt_tokens_details = false;
   bool enable_force_include_usage = false;
   bool enable_server_load_tracking = false;
-  int64_t h11_max_incomplete_event_size = 4194304;
+  int64_t h11_max_incomplete_event_size = 64 << 10;
   int64_t h11_max_header_count = 256;
   int64_t max_body_bytes = 32 << 20;
-  int64_t max_connections = 4096;
+  int64_t max_connections = 8192;
   double request_timeout = 30.0;         // seconds for a client to send its request
   double http_timeout_keep_alive = 5.0;  // seconds an idle connection is kept
   double shutdown_timeout = 30.0;        // seconds running requests get after SIGTERM
+  bool keep_alive_on_engine_death = false;
   bool dev_mode = false;
 
   // Logging
@@ -108,11 +107,9 @@ struct ServeOptions {
   std::string log_stream = "stdout";
   std::string uvicorn_log_level = "info";
   bool disable_uvicorn_access_log = false;
-  std::vector<std::string> disable_access_log_for_endpoints;
   bool disable_log_stats = false;
   double log_stats_interval = 10.0;  // seconds
   bool enable_log_requests = false;
-  bool enable_log_outputs = false;
   std::optional<int64_t> max_log_len;
 
   bool print_config = false;

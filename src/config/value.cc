@@ -124,6 +124,7 @@ Json parse_choice(const Option& option, const std::string& word) {
 bool means_unset(const Option& option, const std::string& word) {
   if (std::string_view(option.name) == "max-model-len" && (word == "auto" || word == "-1")) return true;
   if (word != "" && word != "None") return false;
+  if (std::string_view(option.name) == "host") return true;  // all IPv4 addresses
   const Json initial = default_value(option);
   return initial.is_null() || initial == "" || (option.kind == Kind::kJson && initial.is_object());
 }
