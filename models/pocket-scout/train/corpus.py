@@ -41,22 +41,23 @@ def encode(tokenizer, documents):
     return out
 
 
-def rows(tokenizer, seed, count):
-    """uint16 [count, SEQ]. A row is of one source; its documents follow one another, the last one is cut."""
+def rows(tokenizer, seed, count, size=SEQ, shares=None):
+    """uint16 [count, size]. A row is of one source; its documents follow one another, the last one is cut."""
     rng = random.Random(seed)
+    shares = shares or [share for _, share in SOURCES]
     tokens_of = [0.0] * len(SOURCES)
     pools = [[] for _ in SOURCES]
-    out = np.zeros((count, SEQ), np.uint16)
+    out = np.zeros((count, size), np.uint16)
     for r in range(count):
         total = sum(tokens_of) + 1
-        k = min(range(len(SOURCES)), key=lambda i: tokens_of[i] / total - SOURCES[i][1])
-        tokens_of[k] += SEQ
+        k = min(range(len(SOURCES)), key=lambda i: tokens_of[i] / total - shares[i])
+        tokens_of[k] += size
         row = []
-        while len(row) < SEQ:
+        while len(row) < size:
             if not pools[k]:
-                pools[k] = encode(tokenizer, [SOURCES[k][0](rng) for _ in range(64)])
+                pools[k] = encode(tokenizer, [SOURCES[k][0](rng) for _ in range(min(64, 2 * count + 8))])
             row += pools[k].pop()
-        out[r] = row[:SEQ]
+        out[r] = row[:size]
     return out
 
 

@@ -75,7 +75,21 @@ def nvfp4(w, dim):
     return y.transpose(dim, -1) if dim != -1 else y
 
 
+class Pick(torch.autograd.Function):
+    """Rows of x by index, zeros where the index is len(x); back is the inverse index."""
+    @staticmethod
+    def forward(ctx, x, index, back):
+        ctx.save_for_backward(back)
+        return F.pad(x, (0, 0, 0, 1))[index]
+
+    @staticmethod
+    def backward(ctx, grad):
+        return F.pad(grad, (0, 0, 0, 1))[ctx.saved_tensors[0]], None, None
+
+
 class Model(nn.Module):
+    capacity = None  # None: every expert for every token, masked; a number: only the chosen one
+
     # name: (shape after the layer dimension, input dimension)
     def __init__(self, c: Config):
         super().__init__()
@@ -130,14 +144,29 @@ class Model(nn.Module):
         value, index = logits.max(-1)
         chosen = F.one_hot(index, c.num_local_experts)
         score = chosen * torch.sigmoid(value).unsqueeze(-1)
-        h = (x @ w["gate_up"][layer].transpose(0, 1).reshape(c.hidden_size, -1)).unflatten(-1, (c.num_local_experts, -1))
-        h = h * score.to(h.dtype).unsqueeze(-1)
-        gate, up = h.chunk(2, -1)
-        routed = (F.silu(gate) * up).flatten(-2) @ w["down"][layer].reshape(-1, c.hidden_size)
+        if self.capacity is None:
+            h = (x @ w["gate_up"][layer].transpose(0, 1).reshape(c.hidden_size, -1)).unflatten(-1, (c.num_local_experts, -1))
+            h = h * score.to(h.dtype).unsqueeze(-1)
+            gate, up = h.chunk(2, -1)
+            routed = (F.silu(gate) * up).flatten(-2) @ w["down"][layer].reshape(-1, c.hidden_size)
+        else:
+            routed = self.dispatched(x, chosen, index, value, w["gate_up"][layer], w["down"][layer])
         shared = F.linear(F.silu(F.linear(x, w["shared_gate"][layer])) * F.linear(x, w["shared_up"][layer]), w["shared_down"][layer])
         share = chosen.float().flatten(0, -2).mean(0)
         balance = c.num_local_experts * (share * torch.softmax(logits, -1).flatten(0, -2).mean(0)).sum()
         return routed + shared, balance, share
+
+    def dispatched(self, x, chosen, index, value, gate_up, down):
+        """The chosen expert alone, each with room for capacity times its fair share of the tokens; the few beyond it get nothing."""
+        flat = (x * torch.sigmoid(value).unsqueeze(-1).to(x.dtype)).flatten(0, 1)
+        count, e = flat.shape[0], self.c.num_local_experts
+        room = int(self.capacity * count / e)
+        place = (chosen.flatten(0, 1).int().cumsum(0) - 1).gather(1, index.flatten().unsqueeze(1)).squeeze(1)
+        slot = torch.where(place < room, index.flatten() * room + place, e * room)
+        owner = torch.full((e * room + 1,), count, dtype=torch.int64, device=x.device).scatter(0, slot, torch.arange(count, device=x.device))[:-1]
+        gate, up = torch.bmm(Pick.apply(flat, owner, slot).view(e, room, -1), gate_up).chunk(2, -1)
+        y = torch.bmm(F.silu(gate) * up, down).flatten(0, 1)
+        return Pick.apply(y, slot, owner).view_as(x)
 
     def weights(self, blend, dtype):
         """The matrices, moved towards their NVFP4 values by blend (0 or 1), straight-through."""

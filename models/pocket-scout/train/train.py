@@ -30,20 +30,20 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 PART = 15_000_000
 
 
-def produce(queue, first, stride, count):
+def produce(queue, first, stride, count, size, shares):
     tokenizer = Tokenizer.from_file(os.path.join(HERE, "..", "fp8", "tokenizer.json"))
     seed = first
     while True:
-        queue.put(corpus.rows(tokenizer, seed, count))
+        queue.put(corpus.rows(tokenizer, seed, count, size, shares))
         seed += stride
 
 
-def batches(workers, size, seed):
+def batches(workers, count, size, shares, seed):
     """The same rows in the same order for the same number of workers."""
     context = multiprocessing.get_context("fork")
     queues = [context.Queue(4) for _ in range(workers)]
     for i, q in enumerate(queues):
-        context.Process(target=produce, args=(q, seed + i, workers, size), daemon=True).start()
+        context.Process(target=produce, args=(q, seed + i, workers, count, size, shares), daemon=True).start()
     return (q.get() for q in itertools.cycle(queues))
 
 
@@ -73,10 +73,14 @@ class Muon:
             p.mul_(1 - lr * self.decay).add_(update, alpha=-lr * max(1, p.shape[-2] / p.shape[-1]) ** 0.5)
 
 
-def loss_of(model, rows, blend, dtype):
+def loss_of(model, rows, blend, dtype, compact=False):
     trained = (rows & corpus.MASK) == 0
     ids = rows & (corpus.MASK - 1)
     x, balance, shares = model(ids, blend=blend, dtype=dtype)
+    if compact:  # logits where they are needed only: cheaper, but of varying shape
+        where = trained[:, 1:].flatten()
+        nll = F.cross_entropy(F.linear(x[:, :-1].flatten(0, 1)[where], model.head.to(x.dtype)).float(), ids[:, 1:].flatten()[where])
+        return nll + 0.01 * balance, nll.detach(), shares.detach()
     logits = F.linear(x[:, :-1], model.head.to(x.dtype)).float()
     nll = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
     weight = trained[:, 1:].flatten().float()
@@ -148,13 +152,16 @@ def report(model, tokenizer, dtype, device, count):
         print(repr(greedy(model, tokenizer, prompt, 48, dtype, device)), flush=True)
 
 
-def save(model, out):
+def save(model, out, state=None):
     data = io.BytesIO()
-    torch.save({"config": vars(model.c), "model": {k: v.detach().bfloat16().cpu() for k, v in model.state_dict().items()}}, data)
+    state = state or model.state_dict()
+    torch.save({"config": vars(model.c), "model": {k: v.detach().bfloat16().cpu() for k, v in state.items()}}, data)
     data = data.getvalue()
     for i in range(0, len(data), PART):
-        with open(os.path.join(out, f"ckpt.{i // PART}"), "wb") as f:
+        name = os.path.join(out, f"ckpt.{i // PART}")
+        with open(name + ".new", "wb") as f:
             f.write(data[i:i + PART])
+        os.replace(name + ".new", name)
 
 
 def main():
@@ -169,8 +176,11 @@ def main():
     a.add_argument("--quantise-from", type=float, default=0.68)
     a.add_argument("--steps", type=int, default=10 ** 9)
     a.add_argument("--device", default="cuda")
+    a.add_argument("--length", type=int, default=corpus.SEQ)
+    a.add_argument("--shares", type=lambda s: [float(x) for x in s.split(",")], help="of word problems, cities, chats, tools")
+    a.add_argument("--small", action="store_true", help="for a CPU: Adam, chosen experts only, saves the running mean of the weights every 3 minutes")
     a = a.parse_args()
-    feed = batches(a.workers, a.rows, a.seed)
+    feed = batches(a.workers, a.rows, a.length, a.shares, a.seed)
     torch.manual_seed(a.seed)
     torch.set_float32_matmul_precision("high")
     dtype = torch.bfloat16 if a.device == "cuda" else torch.float32
@@ -181,11 +191,16 @@ def main():
         model.load_state_dict({k: v.float() for k, v in saved["model"].items()})
     model.to(a.device)
     matrices = [getattr(model, n) for n in Model.QUANTISED]
-    muon = Muon(matrices)
+    muon = Muon([] if a.small else matrices)
     adam = torch.optim.AdamW([{"params": [model.embed], "rate": 6e-3}, {"params": [model.head], "rate": 3e-3},
-                              {"params": [model.router, model.norm1, model.norm2, model.final_norm], "rate": 2e-3}],
-                             betas=(0.9, 0.98), weight_decay=0.01, fused=a.device == "cuda")
+                              {"params": [model.router, model.norm1, model.norm2, model.final_norm], "rate": 2e-3},
+                              *([{"params": matrices, "rate": 1.5e-3}] if a.small else [])],
+                             betas=(0.9, 0.98), weight_decay=0.01, fused=True)
     step_loss = loss_of
+    mean = None
+    if a.small:
+        model.capacity, dtype = 1.5, torch.bfloat16
+        mean = {k: v.detach().clone() for k, v in model.state_dict().items()}
     if a.device == "cuda":
         step_loss = torch.compile(loss_of)
         muon.orthogonal = torch.compile(Muon.orthogonal)
@@ -201,9 +216,10 @@ def main():
         if done >= 1:
             break
         lr = a.peak * min(1, (step + 1) / 150) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
-        blend.fill_(float(done > a.quantise_from and coin.random() < 0.8))
+        rounding = done > a.quantise_from and coin.random() < 0.8
+        blend.fill_(float(rounding))
         rows = torch.from_numpy(next(feed).astype("int32")).to(a.device, non_blocking=True).long()
-        total, loss, shares = step_loss(model, rows, blend, dtype)
+        total, loss, shares = step_loss(model, rows, blend if rounding or not a.small else None, dtype, a.small)
         total.backward()
         torch.nn.utils.clip_grad_norm_([p for g in adam.param_groups for p in g["params"]], 1.0)
         for g in adam.param_groups:
@@ -212,13 +228,20 @@ def main():
         muon.step(0.02 * lr)
         model.zero_grad(set_to_none=True)
         step, seen = step + 1, seen + rows.numel()
-        if step in (1, 10, 50) or step % 250 == 0:
+        if step in (1, 10) or step % (50 if a.small else 250) == 0:
             used = shares.min(1).values
             print(f"{time.time() - START:6.1f} s  step {step}  {seen / 1e6:.0f} M tokens  loss {loss.item():.4f}  lr {lr:.3f}  "
                   f"least used expert {used.min().item():.4f}", flush=True)
-        if done > saved_at + 0.3:
-            saved_at = done
-            save(model, a.out)
+        if mean:
+            keep = min(0.998, step / (step + 20))
+            for k, v in model.state_dict().items():
+                mean[k].lerp_(v, 1 - keep)
+        if now > saved_at + 180:
+            saved_at = now
+            save(model, a.out, mean)
+    model.capacity = None
+    if mean:
+        model.load_state_dict(mean)
     save(model, a.out)
     report(model, tokenizer, dtype, a.device, 512 if a.device == "cuda" else 8)
     print(f"{step} steps, {seen / 1e6:.0f} M tokens, {time.time() - START:.0f} s", flush=True)
