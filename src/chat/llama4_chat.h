@@ -16,12 +16,17 @@ struct RenderOptions {
   bool tools_in_user_message = true;
 };
 
-// `messages`: OpenAI's list (roles, string or part contents, tool_calls, tool results); `tools`: list or null.
-// Throws RequestError with a message for the client: unknown part type, no messages, arguments that are not JSON...
-// Images are refused until the vision tower is built.
+// `messages`: OpenAI's list (roles, string or part contents, tool_calls, tool results); `tools`: list or
+// null. Throws RequestError with a message for the client: unknown part type, no messages, arguments that are
+// not JSON... Images are refused until the vision tower is built.
+//
+// Where transformers' template would fail or lose text, clients that work with vLLM are served: null content
+// is empty, an empty `tools` or `tool_calls` list is none at all, arguments may be a JSON text, and all text
+// parts of a system message count, not only the first.
 std::string render(const Json& messages, const Json& tools, const RenderOptions& options);
 
 // Python's json.dumps(value, ensure_ascii=..., indent=...): separators ", " and ": ", floats as repr.
+// Integers beyond 64 bits are floats already in `value`. Throws RequestError when nested more than 256 deep.
 std::string python_json(const Json& value, int indent = -1, bool ensure_ascii = false);
 
 }  // namespace outrider::chat

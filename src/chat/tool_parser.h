@@ -1,5 +1,10 @@
 // Tool calls in a model's text, whole and streamed. Formats: "llama4_pythonic" ([f(a=1)]) and "llama4_json"
 // ({"name": "f", "parameters": {...}}); "pythonic" and "llama3_json" are other names of the same two.
+//
+// Calls are found at the start of a reply and after other text, which stays content: pythonic lists at the
+// start of a line or after punctuation, JSON calls anywhere (by the pythonic parser: only where no other text
+// came before). The white space, "<|python_start|>" and its kin around a call are dropped. A list that is not
+// made of calls with keyword arguments and literal values is content.
 #pragma once
 
 #include <memory>
@@ -30,6 +35,8 @@ std::vector<std::string> tool_parser_names();
 ParsedReply parse_reply(ToolFormat format, std::string_view text);
 
 // Feeds text as it comes; returns what may be sent. Joining all deltas equals parse_reply of the whole text.
+// Text that can be no call is returned at once; a call comes whole, when its last bracket closes. Takes time
+// in proportion.
 struct ToolDelta {
   std::string content;
   struct Call {
