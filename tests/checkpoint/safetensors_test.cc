@@ -161,6 +161,7 @@ TEST(Safetensors, RandomMutationsNeverCrash) {
   for (int trial = 0; trial < 30000; ++trial) {
     std::string mutant = file;
     for (int change = 1 + static_cast<int>(random() % 4); change > 0; --change) {
+      if (mutant.empty()) mutant = file;
       const size_t at = random() % mutant.size();
       switch (random() % 5) {
         case 0:
