@@ -118,8 +118,8 @@ void Engine::Impl::stop() {
 
 void Engine::Impl::run() {
   while (wait_for_work()) {
-    finish_drains();
     if (busy()) step();
+    finish_drains();  // last: what it waits for must be answered before the thread sleeps
   }
   scheduler_.cancel_all(FinishReason::kAbort, "the server is stopping", Clock::now());
   deliver(0.0);

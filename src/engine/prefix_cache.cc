@@ -19,12 +19,13 @@ uint64_t mix(uint64_t h, uint64_t value) {
 
 }  // namespace
 
-PrefixCache::PrefixCache(const model::KvGeometry& kv, BlockPool* pool, uint64_t seed)
+PrefixCache::PrefixCache(const model::KvGeometry& kv, BlockPool* pool, uint64_t seed, uint64_t hash_mask)
     : pool_(pool),
       block_size_(kv.block_size),
       chunk_size_(kv.chunk_size),
       num_groups_(kv.num_groups()),
       seed_(seed),
+      hash_mask_(hash_mask),
       anchor_(num_groups_) {
   int num_anchors = 0;
   for (int g = 0; g < num_groups_; ++g) {
@@ -48,7 +49,7 @@ PrefixCache::PrefixCache(const model::KvGeometry& kv, BlockPool* pool, uint64_t 
 uint64_t PrefixCache::hash_of(int32_t parent, uint64_t salt_id, std::span<const int32_t> tokens) const {
   uint64_t h = mix(mix(seed_, static_cast<uint64_t>(parent)), salt_id);
   for (int32_t token : tokens) h = mix(h, static_cast<uint32_t>(token));
-  return h ^ (h >> 32);
+  return (h ^ (h >> 32)) & hash_mask_;
 }
 
 int32_t PrefixCache::find(int32_t parent, uint64_t salt_id, std::span<const int32_t> tokens) const {

@@ -28,8 +28,9 @@ class PrefixCache {
     uint32_t generation = 0;
   };
 
-  // `seed` keeps clients from choosing tokens that fall into one bucket.
-  PrefixCache(const model::KvGeometry& kv, BlockPool* pool, uint64_t seed);
+  // `seed` keeps clients from choosing tokens that fall into one bucket. `hash_mask`: tests make all hashes
+  // collide.
+  PrefixCache(const model::KvGeometry& kv, BlockPool* pool, uint64_t seed, uint64_t hash_mask = ~uint64_t{0});
 
   // The longest cached prefix of `tokens` from which a sequence can go on, in blocks: all anchor pages of it,
   // and the chunked groups' pages of the chunk that its next position falls into. `nodes` gets one node a
@@ -73,7 +74,7 @@ class PrefixCache {
 
   BlockPool* pool_;
   int block_size_, chunk_size_, num_groups_;
-  uint64_t seed_;
+  uint64_t seed_, hash_mask_;
   std::vector<bool> anchor_;
   std::vector<Node> nodes_;  // no more than pages: every node holds an anchor page
   std::vector<int32_t> free_nodes_;

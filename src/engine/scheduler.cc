@@ -113,15 +113,15 @@ int64_t Scheduler::limited(int64_t tokens) const {
 }
 
 // Rows of running sequences, first in line first: decodes take their token before prefills share what is
-// left. One token is kept for a prefill that is first in line, so that no crowd of decodes can hold it up.
+// left. Nobody is starved: a request is admitted only with budget to spare, so there are never more that run
+// than tokens.
 std::vector<Scheduler::Row> Scheduler::share_budget(int64_t* budget) const {
   std::vector<Row> rows;
   rows.reserve(running_.size());
   for (Sequence* sequence : running_)
     rows.push_back({.sequence = sequence, .start = sequence->num_scheduled});
-  int64_t kept = !rows.empty() && rows[0].sequence->remaining() > 1 ? 1 : 0;
   for (Row& row : rows) {
-    if (row.sequence->remaining() != 1 || *budget <= kept) continue;
+    if (row.sequence->remaining() != 1 || *budget == 0) continue;
     row.num_tokens = 1;
     --*budget;
   }

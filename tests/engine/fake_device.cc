@@ -20,17 +20,10 @@ uint64_t state_of(int32_t token, int64_t position, uint64_t full_sum, uint64_t c
 uint64_t kv_of(int group, int64_t position, uint64_t state) {
   return hash_all({uint64_t(group), uint64_t(position), state}) | 1;
 }
+// Ending tokens come before min_tokens too, where a sampler would mask them: the scheduler has to ignore them
+// there.
 int32_t next_token(uint64_t state, const sampling::SamplingParams& params, int64_t output_index) {
-  auto sample = [&](uint64_t attempt) {
-    return int32_t(hash_all({state, params.seed, uint64_t(output_index), attempt}) % kVocabulary);
-  };
-  int32_t token = sample(0);
-  // As a sampler masks ending tokens before min_tokens.
-  auto ends = [&](int32_t t) {
-    return std::ranges::count(params.eos_token_ids, t) || std::ranges::count(params.stop_token_ids, t);
-  };
-  for (uint64_t i = 1; i < 3 && output_index < params.min_tokens && ends(token); ++i) token = sample(i);
-  return token;
+  return int32_t(hash_all({state, params.seed, uint64_t(output_index)}) % kVocabulary);
 }
 
 }  // namespace
