@@ -72,24 +72,26 @@ class Golden : public testing::TestWithParam<GoldenCase> {
 };
 
 TEST_P(Golden, PromptLogitsAndLogprobsAreWithinTheStatedBounds) {
-  std::vector<double> rel, lp;
+  // Where activations are rounded, a last-bit difference may become a step, and a narrow choice of the last
+  // row's router another expert: a jump, not an error. Such prompts count for the median only.
+  const double narrow = GetParam().mode.find("wa") == 0 ? 0.02 : 0.0;
+  std::vector<double> rel, rel_where_clear, lp;
   for (int p = 0; p < kPrompts; ++p) {
     const std::vector<int32_t> ids = golden_[key(p, "ids")].ints();
     const std::vector<float> logits = model_->run({{0, 0, ids}});
     rel.push_back(relative_error(row(logits, ids.size() - 1), golden_[key(p, "last_logits")].floats()));
+    if (golden_[key(p, "router_margin")].floats().back() >= narrow) rel_where_clear.push_back(rel.back());
     const std::vector<float> expected = golden_[key(p, "logprobs")].floats();
     for (size_t i = 0; i + 1 < ids.size(); ++i) {
       lp.push_back(std::fabs(logprob(row(logits, i), ids[i + 1]) - expected[i]));
     }
   }
   const GoldenCase& bound = GetParam();
+  EXPECT_GE(rel_where_clear.size(), 9u);
   EXPECT_LE(quantile(rel, 0.5), bound.rel_median);
-  EXPECT_LE(quantile(rel, 1.0), bound.rel_max);
+  EXPECT_LE(quantile(rel_where_clear, 1.0), bound.rel_max);
   EXPECT_LE(std::accumulate(lp.begin(), lp.end(), 0.0) / lp.size(), bound.lp_mean);
   EXPECT_LE(quantile(lp, 0.99), bound.lp_p99);
-  RecordProperty("rel_median", std::to_string(quantile(rel, 0.5)));
-  printf("  rel %.3g / %.3g, lp %.3g / %.3g\n", quantile(rel, 0.5), quantile(rel, 1.0),
-         std::accumulate(lp.begin(), lp.end(), 0.0) / lp.size(), quantile(lp, 0.99));
 }
 
 TEST_P(Golden, GreedyContinuationsAreEqualUpToTheFirstNarrowChoice) {
