@@ -32,6 +32,7 @@ class YamlArguments {
 
   void take(const std::string& key, const Json& value) {
     const std::string name = with_dashes(key);
+    if (name == "config") refuse("config: a config file cannot name another one");
     const size_t dot = name.find('.');
     const OptionTable::Spelling spelling = table_.find("--" + name.substr(0, dot));
     if (spelling.option == nullptr) return take_unknown(key, value);

@@ -1,0 +1,99 @@
+#include "cli/model_location.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "base/error.h"
+
+namespace outrider::cli {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+
+class ModelLocationTest : public testing::Test {
+ protected:
+  ModelLocationTest() : root_(fs::path(testing::TempDir()) / ("locate_" + std::to_string(getpid()))) {
+    fs::create_directories(root_);
+    search_ = {{root_ / "none", root_ / "models"}, root_ / "hub", ""};
+  }
+  ~ModelLocationTest() override { fs::remove_all(root_); }
+
+  void write(const fs::path& path, const std::string& text) {
+    fs::create_directories((root_ / path).parent_path());
+    std::ofstream(root_ / path) << text;
+  }
+  std::string refusal(const std::string& model) {
+    try {
+      return "found " + locate_model(model, search_).folder.string();
+    } catch (const StartupError& error) {
+      EXPECT_EQ(error.exit_code(), 1);
+      return error.what();
+    }
+  }
+
+  fs::path root_;
+  ModelSearch search_;
+};
+
+TEST_F(ModelLocationTest, NoModelMeansPocketScout) {
+  EXPECT_THAT(refusal(""), HasSubstr("Pocket Scout was not found in "));
+  write("models/pocket-scout/fp8/config.json", "{}");
+  write("models/pocket-scout/nvfp4/config.json", "{}");
+  for (const char* name : {"", "pocket", "pocket-scout"}) {
+    EXPECT_EQ(locate_model(name, search_).folder, root_ / "models/pocket-scout/fp8");
+    EXPECT_EQ(locate_model(name, search_).served_name, "pocket-scout");
+  }
+  EXPECT_EQ(locate_model("pocket-nvfp4", search_).folder, root_ / "models/pocket-scout/nvfp4");
+}
+
+TEST_F(ModelLocationTest, AFolderIsItselfAndItsNameIsWhatWasTyped) {
+  EXPECT_EQ(locate_model(root_.string(), search_).folder, root_);
+  EXPECT_EQ(locate_model(root_.string() + "/", search_).served_name, root_.string() + "/");
+}
+
+TEST_F(ModelLocationTest, AnIdIsLookedUpInTheHubsCacheByItsReference) {
+  write("hub/models--nvidia--Scout/refs/main", "abc123");
+  write("hub/models--nvidia--Scout/snapshots/abc123/config.json", "{}");
+  write("hub/models--nvidia--Scout/snapshots/def456/config.json", "{}");
+  EXPECT_EQ(locate_model("nvidia/Scout", search_).folder.filename(), "abc123");
+  EXPECT_EQ(locate_model("nvidia/Scout", search_).served_name, "nvidia/Scout");
+  search_.revision = "def456";
+  EXPECT_EQ(locate_model("nvidia/Scout", search_).folder.filename(), "def456");
+  search_.revision = "absent";
+  EXPECT_THAT(refusal("nvidia/Scout"), HasSubstr("at revision absent"));
+}
+
+TEST_F(ModelLocationTest, ASingleSnapshotNeedsNoReference) {
+  write("hub/models--gpt2/snapshots/abc/config.json", "{}");
+  EXPECT_EQ(locate_model("gpt2", search_).folder.filename(), "abc");
+}
+
+TEST_F(ModelLocationTest, AnIdThatIsNotThereSaysThatNothingIsDownloaded) {
+  EXPECT_THAT(refusal("nvidia/Llama-4-Scout-17B-16E-Instruct-FP8"),
+              HasSubstr("downloading is not built yet; fetch it with `hf download nvidia/"));
+}
+
+TEST_F(ModelLocationTest, NothingLeavesTheCacheFolder) {
+  write("hub/models--a--b/refs/main", "../../../models");
+  write("models/config.json", "{}");
+  EXPECT_THAT(refusal("a/b"), HasSubstr("neither a folder"));
+  EXPECT_THAT(refusal("../x"), HasSubstr("no such folder"));
+  EXPECT_THAT(refusal("a/.."), HasSubstr("no such folder"));
+  EXPECT_THAT(refusal("a/b/c"), HasSubstr("no such folder"));
+  search_.revision = "../../../models";
+  EXPECT_THAT(refusal("a/b"), HasSubstr("neither a folder"));
+}
+
+TEST(EmbeddedFolders, BeginBesideTheProgram) {
+  const auto folders = embedded_folders();
+  ASSERT_EQ(folders.size(), 3u);
+  EXPECT_EQ(folders[0].filename(), "models");
+  EXPECT_TRUE(fs::exists(folders[2] / "pocket-scout" / "fp8" / "config.json"));
+}
+
+}  // namespace
+}  // namespace outrider::cli
