@@ -55,6 +55,10 @@ int64_t activation_floats_per_token(const LlamaConfig& config) {
          2 * widest;
 }
 
+int64_t chunked_groups(const KvGeometry& kv) {
+  return std::count(kv.group_is_chunked.begin(), kv.group_is_chunked.end(), true);
+}
+
 void check_options(const LlamaConfig& config, const MemoryOptions& options) {
   const auto in_range = [](const char* flag, int64_t value, int64_t low, int64_t high) {
     if (value < low || value > high)
@@ -133,12 +137,17 @@ MemoryPlan plan_memory(const Model& model, const MemoryOptions& options) {
   add("logits", saturating_mul(logits_row, options.max_num_seqs));
 
   const int64_t page_bytes = plan.kv.page_bytes(config);
+  // Two steps in flight hold pages of chunked groups beyond the chunks that were open before them.
+  const int64_t step_pages =
+      2 * (int64_t{options.max_num_batched_tokens} / options.block_size + 1) * chunked_groups(plan.kv);
   const int64_t pages = pages_for_sequence(plan.kv, plan.max_model_len);
   int64_t available = options.num_blocks_override;
   int64_t useful = available;
   if (options.num_blocks_override <= 0) {
     available = kv_budget(plan, options, logits_row, saturating_mul(pages, page_bytes)) / page_bytes;
-    useful = options.kv_cache_bytes > 0 ? available : saturating_mul(pages, options.max_num_seqs);
+    useful = options.kv_cache_bytes > 0
+                 ? available
+                 : saturating_add(saturating_mul(pages, options.max_num_seqs), step_pages);
   }
   if (pages > available) refuse_length(plan, page_bytes, pages, available);
   plan.kv.num_blocks = static_cast<int>(std::min<int64_t>({available, useful, INT32_MAX}));

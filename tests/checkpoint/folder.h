@@ -1,6 +1,8 @@
 // A checkpoint folder in a temporary place that a test may break in any way it likes.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <cstring>
 #include <filesystem>
 #include <fstream>

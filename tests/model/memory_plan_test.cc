@@ -121,9 +121,12 @@ TEST(PlanMemory, PoolTakesWhatIsLeftButNoMoreThanTheSequencesCanUse) {
   options.max_num_seqs = 4;
   options.device_bytes = int64_t{8} << 30;
   const MemoryPlan roomy = plan_memory(make_model(), options);
-  EXPECT_EQ(roomy.kv.num_blocks, 4 * pages_for_sequence(roomy.kv, 4096));
-  EXPECT_DOUBLE_EQ(roomy.max_concurrency, 4.0);
-  EXPECT_EQ(roomy.kv_tokens, 4 * 4096);
+  const int64_t pages = pages_for_sequence(roomy.kv, 4096);
+  const int64_t of_two_steps = 3 * 2 * (8192 / 16 + 1);  // three chunked groups
+  EXPECT_EQ(roomy.kv.num_blocks, 4 * pages + of_two_steps);
+  EXPECT_DOUBLE_EQ(roomy.max_concurrency,
+                   static_cast<double>(roomy.kv.num_blocks) / static_cast<double>(pages));
+  EXPECT_EQ(roomy.kv_tokens, static_cast<int64_t>(roomy.max_concurrency * 4096));
 
   options.max_num_seqs = 100000;
   const MemoryPlan tight = plan_memory(make_model(), options);
