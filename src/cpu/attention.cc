@@ -130,11 +130,11 @@ void attend(const AttentionTask& task) {
   const AttentionItem& item = *task.item;
   const int hd = task.head_dim, group = task.heads / task.kv_heads, rows = item.num_tokens * group;
   float* q = task.workspace;
-  float* kt = q + rows * hd;
-  float* v = kt + kSpan * hd;
+  float* kt = q + rows * kTileStride;
+  float* v = kt + kPanelRows * hd;
   float* out = v + kSpan * hd;
   float* scores = out + rows * hd;
-  float* max = scores + rows * kSpan;
+  float* max = scores + rows * kTileStride;
   float* sum = max + rows;
 
   const float scale = 1.0f / std::sqrt(static_cast<float>(hd));
@@ -142,7 +142,7 @@ void attend(const AttentionTask& task) {
     return (int64_t{item.first_row + r / group} * task.heads + task.kv_head * group + r % group) * hd;
   };
   for (int r = 0; r < rows; ++r) {
-    for (int c = 0; c < hd; ++c) q[r * hd + c] = call.q[row_offset(r) + c] * scale;
+    for (int c = 0; c < hd; ++c) q[r * kTileStride + c] = call.q[row_offset(r) + c] * scale;
   }
   std::fill_n(out, rows * hd, 0.0f);
   std::fill_n(max, rows, -std::numeric_limits<float>::infinity());
@@ -162,16 +162,16 @@ void attend(const AttentionTask& task) {
     for (int p = 0; p < kSpan; p += kPanelRows) {
       if (p >= count) break;
       expand_k_panel<kDtype>(keys, begin + p, std::min(kPanelRows, count - p), kt);
-      fma_tile<true>(rows, q, hd, kt, nullptr, hd, scores + p, kSpan);
+      fma_tile<true>(rows, q, kt, nullptr, hd, scores + p, kTileStride);
     }
     for (int r = 0; r < rows; ++r) {
       const int visible = std::clamp(item.first_position + r / group + 1 - begin, 0, kSpan);
-      const float factor = online_softmax(visible, scores + r * kSpan, max[r], sum[r]);
+      const float factor = online_softmax(visible, scores + r * kTileStride, max[r], sum[r]);
       for (int c = 0; c < hd; ++c) out[r * hd + c] *= factor;
     }
     expand_v<kDtype>(keys, begin, count, v);
     for (int c = 0; c < hd; c += kPanelRows) {
-      fma_tile<false>(rows, scores, kSpan, v + c * kSpan, nullptr, count, out + c, hd);
+      fma_tile<false>(rows, scores, v + c * kSpan, nullptr, count, out + c, hd);
     }
   }
   for (int r = 0; r < rows; ++r) {
@@ -194,7 +194,7 @@ void attention_task(const AttentionTask& task) {
 
 int64_t workspace_floats(int group, int head_dim) {
   const int64_t rows = int64_t{kAttentionTokens} * group;
-  const int64_t floats = rows * head_dim * 2 + int64_t{2} * kSpan * head_dim + rows * kSpan + 2 * rows;
+  const int64_t floats = rows * (2 * kTileStride + head_dim + 2) + int64_t{kPanelRows + kSpan} * head_dim;
   return (floats + 15) / 16 * 16;
 }
 

@@ -22,6 +22,7 @@ struct AttentionItem {
 
 // At most so many tokens an item: with the 5 query heads of a KV head, 40 rows share an expanded key.
 inline constexpr int kAttentionTokens = 8;
+inline constexpr int kMaxHeadDim = 256;
 
 // Cuts `num_tokens` tokens from `first_position` on into items; chunk_size 0: full attention.
 void add_attention_items(int sequence, int first_row, int first_position, int num_tokens, int chunk_size,

@@ -60,10 +60,21 @@ struct Bf16Codec {
 struct Fp8Codec {
   static constexpr int kPerWord = 4;
   static constexpr bool kBlockScaled = false;
+  // As e4m3_in_top_byte, but the first shifts act on 16-bit halves, so that two columns share them: 9 instead
+  // of 11 integer operations a word.
   template <int kIndex>
   static HWY_INLINE VF expand(VU words) {
-    if constexpr (kIndex < 3) words = hn::ShiftLeft<24 - 8 * kIndex>(words);
-    return e4m3_in_top_byte(words, 1.0f);
+#if HWY_TARGET == HWY_SCALAR
+    return e4m3_in_top_byte(hn::ShiftLeft<24 - 8 * kIndex>(words), 1.0f);
+#else
+    const hn::Repartition<int16_t, DU> d16;
+    auto halves = hn::BitCast(d16, words);
+    if constexpr (kIndex % 2 == 0) halves = hn::ShiftLeft<8>(halves);
+    auto placed = hn::BitCast(DU(), hn::ShiftRight<4>(halves));
+    if constexpr (kIndex < 2) placed = hn::ShiftLeft<16>(placed);
+    const auto masked = hn::And(placed, hn::Set(DU(), 0x87f00000u));
+    return hn::Mul(hn::BitCast(DF(), masked), hn::Set(DF(), 0x1p120f));
+#endif
   }
 };
 

@@ -23,9 +23,12 @@ namespace HWY_NAMESPACE {
 // 12 x 16 outputs fill 12 of 32 AVX-512 registers, 4 x 16 fill 8 of 16 AVX2 registers or 16 of 32 of NEON.
 constexpr int kTileRows = kVecs == 1 ? 12 : kVecs == 2 ? 6 : 4;
 
+constexpr int kTileStride = 272;  // floats between rows of x
+constexpr int kTileCols = 256;    // k may not exceed this
+
 // kFromZero: y's old content is ignored.
 template <int kRows, bool kFromZero>
-HWY_INLINE void fma_rows(const float* x, int64_t ldx, const float* w, int k, float* y, int64_t ldy) {
+HWY_INLINE void fma_rows(const float* x, const float* w, int k, float* y, int64_t ldy) {
   const DF d;
   VF acc[kRows][kVecs];
   OUTRIDER_UNROLL
@@ -40,7 +43,7 @@ HWY_INLINE void fma_rows(const float* x, int64_t ldx, const float* w, int k, flo
     for (int v = 0; v < kVecs; ++v) wv[v] = hn::Load(d, w + i * kPanelRows + v * kLanes);
     OUTRIDER_UNROLL
     for (int r = 0; r < kRows; ++r) {
-      const VF xv = hn::Set(d, x[r * ldx + i]);
+      const VF xv = hn::Set(d, x[r * kTileStride + i]);
       OUTRIDER_UNROLL
       for (int v = 0; v < kVecs; ++v) acc[r][v] = hn::MulAdd(xv, wv[v], acc[r][v]);
     }
@@ -55,24 +58,30 @@ HWY_INLINE void fma_rows(const float* x, int64_t ldx, const float* w, int k, flo
 // The same where each 16 columns of w have one scale a row of the weights: scales[k / 16][16]. The sum over a
 // block is formed first, then multiplied by the scale: for quantised x it is exact up to there.
 template <int kRows, bool kFromZero>
-HWY_INLINE void fma_rows_scaled(const float* x, int64_t ldx, const float* w, const float* scales, int k,
-                                float* y, int64_t ldy) {
+HWY_INLINE void fma_rows_scaled(const float* x, const float* w, const float* scales, int k, float* y,
+                                int64_t ldy) {
   const DF d;
-  for (int block = 0; block < k / 16; ++block) {
+  VF total[kRows][kVecs];
+  OUTRIDER_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    OUTRIDER_UNROLL
+    for (int v = 0; v < kVecs; ++v)
+      total[r][v] = kFromZero ? hn::Zero(d) : hn::LoadU(d, y + r * ldy + v * kLanes);
+  }
+  for (int block = 0; block < k / 16; ++block, x += 16, w += 16 * kPanelRows, scales += kPanelRows) {
     VF acc[kRows][kVecs];
     OUTRIDER_UNROLL
     for (int r = 0; r < kRows; ++r) {
       OUTRIDER_UNROLL
       for (int v = 0; v < kVecs; ++v) acc[r][v] = hn::Zero(d);
     }
-    const float* wb = w + block * 16 * kPanelRows;
     for (int i = 0; i < 16; ++i) {
       VF wv[kVecs];
       OUTRIDER_UNROLL
-      for (int v = 0; v < kVecs; ++v) wv[v] = hn::Load(d, wb + i * kPanelRows + v * kLanes);
+      for (int v = 0; v < kVecs; ++v) wv[v] = hn::Load(d, w + i * kPanelRows + v * kLanes);
       OUTRIDER_UNROLL
       for (int r = 0; r < kRows; ++r) {
-        const VF xv = hn::Set(d, x[r * ldx + block * 16 + i]);
+        const VF xv = hn::Set(d, x[r * kTileStride + i]);
         OUTRIDER_UNROLL
         for (int v = 0; v < kVecs; ++v) acc[r][v] = hn::MulAdd(xv, wv[v], acc[r][v]);
       }
@@ -81,41 +90,42 @@ HWY_INLINE void fma_rows_scaled(const float* x, int64_t ldx, const float* w, con
     for (int r = 0; r < kRows; ++r) {
       OUTRIDER_UNROLL
       for (int v = 0; v < kVecs; ++v) {
-        float* out = y + r * ldy + v * kLanes;
-        const VF before = kFromZero && block == 0 ? hn::Zero(d) : hn::LoadU(d, out);
-        const VF scale = hn::Load(d, scales + block * kPanelRows + v * kLanes);
-        hn::StoreU(hn::MulAdd(acc[r][v], scale, before), d, out);
+        total[r][v] = hn::MulAdd(acc[r][v], hn::Load(d, scales + v * kLanes), total[r][v]);
       }
     }
+  }
+  OUTRIDER_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    OUTRIDER_UNROLL
+    for (int v = 0; v < kVecs; ++v) hn::StoreU(total[r][v], d, y + r * ldy + v * kLanes);
   }
 }
 
 template <int kRows, bool kFromZero>
-HWY_INLINE void fma_any(const float* x, int64_t ldx, const float* w, const float* scales, int k, float* y,
-                        int64_t ldy) {
+HWY_INLINE void fma_any(const float* x, const float* w, const float* scales, int k, float* y, int64_t ldy) {
   if (scales) {
-    fma_rows_scaled<kRows, kFromZero>(x, ldx, w, scales, k, y, ldy);
+    fma_rows_scaled<kRows, kFromZero>(x, w, scales, k, y, ldy);
   } else {
-    fma_rows<kRows, kFromZero>(x, ldx, w, k, y, ldy);
+    fma_rows<kRows, kFromZero>(x, w, k, y, ldy);
   }
 }
 
 // Any number of rows. `w` is 64-byte aligned; `scales` may be null.
 template <bool kFromZero>
-HWY_NOINLINE void fma_tile(int rows, const float* x, int64_t ldx, const float* w, const float* scales, int k,
-                           float* y, int64_t ldy) {
+HWY_NOINLINE void fma_tile(int rows, const float* x, const float* w, const float* scales, int k, float* y,
+                           int64_t ldy) {
   int r = 0;
   for (; r + kTileRows <= rows; r += kTileRows) {
-    fma_any<kTileRows, kFromZero>(x + r * ldx, ldx, w, scales, k, y + r * ldy, ldy);
+    fma_any<kTileRows, kFromZero>(x + r * kTileStride, w, scales, k, y + r * ldy, ldy);
   }
   if constexpr (kTileRows > 4) {
-    for (; r + 4 <= rows; r += 4) fma_any<4, kFromZero>(x + r * ldx, ldx, w, scales, k, y + r * ldy, ldy);
+    for (; r + 4 <= rows; r += 4) fma_any<4, kFromZero>(x + r * kTileStride, w, scales, k, y + r * ldy, ldy);
   }
   if (r + 2 <= rows) {
-    fma_any<2, kFromZero>(x + r * ldx, ldx, w, scales, k, y + r * ldy, ldy);
+    fma_any<2, kFromZero>(x + r * kTileStride, w, scales, k, y + r * ldy, ldy);
     r += 2;
   }
-  if (r < rows) fma_any<1, kFromZero>(x + r * ldx, ldx, w, scales, k, y + r * ldy, ldy);
+  if (r < rows) fma_any<1, kFromZero>(x + r * kTileStride, w, scales, k, y + r * ldy, ldy);
 }
 
 }  // namespace HWY_NAMESPACE

@@ -33,6 +33,10 @@ void Llama4::check_shapes() const {
   };
   check("hidden_size", config_.hidden_size);
   check("head_dim", config_.head_dim);
+  if (config_.head_dim > kMaxHeadDim) {
+    throw StartupError("the CPU runner takes a head_dim up to " + std::to_string(kMaxHeadDim) + "; it is " +
+                       std::to_string(config_.head_dim));
+  }
   check("intermediate_size", config_.intermediate_size);
   check("intermediate_size_mlp", config_.intermediate_size_mlp);
 }

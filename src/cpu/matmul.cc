@@ -1,9 +1,10 @@
-// Tiling. Few rows of x (decode): the panels' codes are expanded in registers and used at once; 8 accumulator
-// vectors over rows and panels hide the multiply-add's latency. Floor: the weights' bytes over the memory
-// bandwidth. Many rows (prefill): 256 columns of a panel are expanded to fp32 in L1 (16 KiB) and used by all
-// rows of a block of 256 rows of x, whose 256 columns (256 KiB) stay in L2 while 8 panels pass. Floor: the
-// multiply-adds (fma_tile-inl.h). Both sum each output over ascending columns, NVFP4 in blocks of 16, so they
-// agree to the last bit.
+// Tiling.
+// Few rows of x (decode): the panels' codes are expanded in registers and used at once; 8 accumulator vectors
+// over rows and panels hide the multiply-add's latency. Floor: the weights' bytes over the memory bandwidth.
+// Many rows (prefill): 256 columns of a panel are expanded to fp32 in L1 (16 KiB) and used by a block of 256
+// rows of x, whose 256 columns are copied together (272 KiB, L2) and serve 8 panels. Floor: the multiply-adds
+// (fma_tile-inl.h). Both sum each output over ascending columns, NVFP4 in blocks of 16, so they agree to the
+// last bit.
 #include "cpu/matmul.h"
 
 #include <algorithm>
@@ -21,8 +22,8 @@ HWY_BEFORE_NAMESPACE();
 namespace outrider::cpu {
 namespace HWY_NAMESPACE {
 
-constexpr int kExpandedCols = 256;
-constexpr int kDirectRows = 4;  // up to here codes are expanded in registers
+// Floats of one thread's workspace: a block of x, and a panel of y.
+int64_t workspace_floats() { return kMatmulRows * (kTileStride + kPanelRows); }
 
 template <class Codec, int kRows, int kIndex = 0>
 HWY_INLINE void fma_word(VU words, const float* x, int64_t ldx, VF* acc) {
@@ -125,25 +126,24 @@ HWY_INLINE void expand_panel(const PackedMatrix& w, int panel, int col, int cols
 // `edge`.
 template <class Codec>
 HWY_INLINE void expanded_panel(const MatmulJob& job, const MatmulUnit& unit, int panel, int col,
-                               float* edge) {
-  alignas(64) float w[kExpandedCols * kPanelRows];
-  alignas(64) float scales[kExpandedCols];
+                               const float* x, float* edge) {
+  alignas(64) float w[kTileCols * kPanelRows];
+  alignas(64) float scales[kTileCols];
   const PackedMatrix& m = *job.w;
-  const int cols = std::min(kExpandedCols, m.cols - col);
+  const int cols = std::min(kTileCols, m.cols - col);
   expand_panel<Codec>(m, panel, col, cols, w, scales);
 
   const bool whole = (panel + 1) * kPanelRows <= m.rows;
-  const float* x = job.x + int64_t{unit.first_row} * m.cols + col;
-  float* y = whole ? job.y + int64_t{unit.first_row} * m.rows + panel * kPanelRows : edge;
+  float* out = job.y + int64_t{unit.first_row} * m.rows + panel * kPanelRows;
+  float* y = whole ? out : edge;
   const int64_t ldy = whole ? m.rows : kPanelRows;
   const float* block_scales = Codec::kBlockScaled ? scales : nullptr;
   if (col == 0) {
-    fma_tile<true>(unit.num_rows, x, m.cols, w, block_scales, cols, y, ldy);
+    fma_tile<true>(unit.num_rows, x, w, block_scales, cols, y, ldy);
   } else {
-    fma_tile<false>(unit.num_rows, x, m.cols, w, block_scales, cols, y, ldy);
+    fma_tile<false>(unit.num_rows, x, w, block_scales, cols, y, ldy);
   }
   if (col + cols < m.cols) return;
-  float* out = job.y + int64_t{unit.first_row} * m.rows + panel * kPanelRows;
   const int outputs = std::min(kPanelRows, m.rows - panel * kPanelRows);
   for (int r = 0; r < unit.num_rows; ++r) {
     for (int i = 0; i < outputs; ++i) out[int64_t{r} * m.rows + i] = y[r * ldy + i] * job.scale;
@@ -151,15 +151,23 @@ HWY_INLINE void expanded_panel(const MatmulJob& job, const MatmulUnit& unit, int
 }
 
 template <class Codec>
-void expanded(const MatmulJob& job, const MatmulUnit& unit, float* edge) {
-  for (int col = 0; col < job.w->cols; col += kExpandedCols) {
-    for (int p = 0; p < unit.num_panels; ++p)
-      expanded_panel<Codec>(job, unit, unit.first_panel + p, col, edge);
+HWY_NOINLINE void expanded(const MatmulJob& job, const MatmulUnit& unit, float* workspace) {
+  float* x = workspace;
+  float* edge = workspace + kMatmulRows * kTileStride;
+  const int64_t ldx = job.w->cols;
+  for (int col = 0; col < job.w->cols; col += kTileCols) {
+    const int cols = std::min(kTileCols, job.w->cols - col);
+    for (int r = 0; r < unit.num_rows; ++r) {
+      std::copy_n(job.x + (unit.first_row + r) * ldx + col, cols, x + r * kTileStride);
+    }
+    for (int p = unit.first_panel; p < unit.first_panel + unit.num_panels; ++p) {
+      expanded_panel<Codec>(job, unit, p, col, x, edge);
+    }
   }
 }
 
 template <class Codec>
-void run_unit(const MatmulJob& job, const MatmulUnit& unit) {
+void run_unit(const MatmulJob& job, const MatmulUnit& unit, float* workspace) {
   const float* x = job.x + int64_t{unit.first_row} * job.w->cols;
   float* y = job.y + int64_t{unit.first_row} * job.w->rows;
   switch (unit.num_rows) {
@@ -169,22 +177,21 @@ void run_unit(const MatmulJob& job, const MatmulUnit& unit) {
       return direct<Codec, 2>(job, unit, x, y);
     case 3:
       return direct<Codec, 3>(job, unit, x, y);
-    case kDirectRows:
-      return direct<Codec, kDirectRows>(job, unit, x, y);
+    case 4:
+      return direct<Codec, 4>(job, unit, x, y);
     default:
-      alignas(64) float edge[256 * kPanelRows];
-      return expanded<Codec>(job, unit, edge);
+      return expanded<Codec>(job, unit, workspace);
   }
 }
 
-void matmul_unit(const MatmulJob& job, const MatmulUnit& unit) {
+void matmul_unit(const MatmulJob& job, const MatmulUnit& unit, float* workspace) {
   switch (job.w->format) {
     case model::WeightFormat::kBf16:
-      return run_unit<Bf16Codec>(job, unit);
+      return run_unit<Bf16Codec>(job, unit, workspace);
     case model::WeightFormat::kFp8:
-      return run_unit<Fp8Codec>(job, unit);
+      return run_unit<Fp8Codec>(job, unit, workspace);
     case model::WeightFormat::kNvfp4:
-      return run_unit<Nvfp4Codec>(job, unit);
+      return run_unit<Nvfp4Codec>(job, unit, workspace);
   }
 }
 
@@ -196,12 +203,17 @@ HWY_AFTER_NAMESPACE();
 namespace outrider::cpu {
 
 HWY_EXPORT(matmul_unit);
+HWY_EXPORT(workspace_floats);
 
 namespace {
 constexpr int kMaxPanels = 8;
-constexpr int kMaxRows = 256;
 constexpr int64_t kParallelWork = 1 << 16;  // multiply-adds, about 4 us on one core
 }  // namespace
+
+Matmul::Matmul(ThreadPool& pool)
+    : pool_(pool),
+      workspace_floats_(HWY_DYNAMIC_DISPATCH(workspace_floats)()),
+      workspace_(static_cast<size_t>(workspace_floats_) * sizeof(float) * pool.size()) {}
 
 void Matmul::operator()(std::span<const MatmulJob> jobs) {
   int64_t panels = 0, work = 0;
@@ -213,16 +225,17 @@ void Matmul::operator()(std::span<const MatmulJob> jobs) {
   const int per_unit = static_cast<int>(std::clamp<int64_t>(panels / (pool_.size() * 4), 1, kMaxPanels));
   units_.clear();
   for (int j = 0; j < static_cast<int>(jobs.size()); ++j) {
-    for (int row = 0; row < jobs[j].m; row += kMaxRows) {
-      const int rows = std::min(kMaxRows, jobs[j].m - row);
+    for (int row = 0; row < jobs[j].m; row += kMatmulRows) {
+      const int rows = std::min(kMatmulRows, jobs[j].m - row);
       for (int p = 0; p < jobs[j].w->panels(); p += per_unit) {
         units_.push_back({j, p, std::min(per_unit, jobs[j].w->panels() - p), row, rows});
       }
     }
   }
   const auto run = HWY_DYNAMIC_DISPATCH(matmul_unit);
-  pool_.run_if(work > kParallelWork, static_cast<int64_t>(units_.size()),
-               [&](int64_t i, int) { run(jobs[units_[i].job], units_[i]); });
+  pool_.run_if(work > kParallelWork, static_cast<int64_t>(units_.size()), [&](int64_t i, int thread) {
+    run(jobs[units_[i].job], units_[i], workspace_.as<float>() + thread * workspace_floats_);
+  });
 }
 
 }  // namespace outrider::cpu

@@ -5,10 +5,13 @@
 #include <span>
 #include <vector>
 
+#include "cpu/aligned_buffer.h"
 #include "cpu/packed_matrix.h"
 #include "cpu/thread_pool.h"
 
 namespace outrider::cpu {
+
+inline constexpr int kMatmulRows = 256;  // rows of x that one unit takes at most
 
 struct MatmulJob {
   const PackedMatrix* w = nullptr;
@@ -27,12 +30,14 @@ struct MatmulUnit {
 
 class Matmul {
  public:
-  explicit Matmul(ThreadPool& pool) : pool_(pool) {}
+  explicit Matmul(ThreadPool& pool);
   // Each element of y is reduced in an order that depends on w->cols only.
   void operator()(std::span<const MatmulJob> jobs);
 
  private:
   ThreadPool& pool_;
+  int64_t workspace_floats_;
+  AlignedBuffer workspace_;        // [threads][workspace_floats_]
   std::vector<MatmulUnit> units_;  // kept so that a step allocates nothing
 };
 
