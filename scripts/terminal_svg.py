@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Draws the text of a terminal session as an SVG: scripts/terminal_svg.py < session.txt > picture.svg
 
-Lines that begin with "$ " are what was typed and stand out; long lines are wrapped as a terminal would.
+Lines that begin with "$ " (and go on after a backslash) are what was typed and stand out; long lines are wrapped as a
+terminal would.
 """
 
 import argparse
@@ -27,8 +28,10 @@ def printable(text: str) -> str:
 
 def draw(text: str, columns: int, title: str) -> str:
     rows = []
+    continued = False
     for line in printable(text).rstrip("\n").split("\n"):
-        typed = line.startswith("$ ")
+        typed = continued or line.startswith("$ ")
+        continued = typed and line.endswith("\\")
         rows += [(row, typed) for row in wrap(line, columns)]
     width = round(columns * CHARACTER_WIDTH + 2 * MARGIN)
     height = len(rows) * LINE_HEIGHT + TITLE_HEIGHT + 2 * MARGIN
