@@ -19,8 +19,11 @@ class YamlArguments {
     list_.warnings = document.warnings;
     if (document.root.is_null()) return std::move(list_);
     if (!document.root.is_object()) refuse("expected `key: value` lines");
-    for (const auto& [key, value] : document.root.items()) take(key, value);
-    if (!unknown_.empty()) {
+    for (const auto& [key, value] : document.root.items()) {
+      if (num_unknown_ == kMaxUnknown) break;  // a file of another program: the first keys tell enough
+      take(key, value);
+    }
+    if (num_unknown_ > 0) {
       throw UsageError(name_ + ": unrecognized arguments:" + unknown_ +
                        (near_.empty() ? "" : " (did you mean " + near_ + "?)"));
     }
@@ -93,6 +96,7 @@ class YamlArguments {
   }
 
   void take_unknown(const std::string& key, const Json& value) {
+    ++num_unknown_;
     unknown_ += " --" + key;
     if (!value.is_boolean())
       unknown_ += " " + (value.is_string() ? value.get<std::string>() : to_text(value));
@@ -103,6 +107,8 @@ class YamlArguments {
   const OptionTable& table_;
   const std::string& name_;
   ArgumentList list_;
+  static constexpr int kMaxUnknown = 8;
+  int num_unknown_ = 0;
   std::string unknown_, near_;
 };
 

@@ -221,6 +221,17 @@ TEST(ConfigFile, MustBeYaml) {
   expect_usage_error([] { parse_serve({"--config", "."}, {}); }, "must be of a yaml/yml type");
 }
 
+TEST(ConfigFile, OfAnotherProgramIsRefusedByItsFirstKeys) {
+  std::string yaml;
+  for (int i = 0; i < 50'000; ++i) yaml += "another-programs-key-" + std::to_string(i) + ": 1\n";
+  try {
+    parse_with_file(yaml.substr(0, kMaxYamlBytes - 100) + "\n");
+    FAIL();
+  } catch (const UsageError& error) {
+    EXPECT_LT(std::string(error.what()).size(), 500u);
+  }
+}
+
 TEST(Yaml, ScalarsAreReadAsPyYamlDoes) {
   const Json root =
       parse_yaml(
