@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <ctime>
 #include <random>
 
 #include "base/utf8.h"
@@ -136,9 +136,9 @@ TEST(Property, ALongRunOfOneCharacterTakesTimeInProportion) {
       if (!t) continue;
       std::string text;
       while (text.size() < 1'000'000) text += unit;
-      const auto start = std::chrono::steady_clock::now();
+      const std::clock_t start = std::clock();  // of this process: other load must not count
       const auto ids = t->encode(text, false);
-      EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20)) << unit;
+      EXPECT_LT((std::clock() - start) / CLOCKS_PER_SEC, 20) << unit;
       EXPECT_EQ(t->decode(ids, false), text) << unit;
     }
   }
