@@ -265,7 +265,7 @@ PreparedRequest prepare_completion(const Service& service, const HttpRequest& re
     throw RequestError("max_tokens must be at least 1, got " + std::to_string(asked) + ".");
   }
   const int64_t max_length = options.max_model_len - std::max<int64_t>(asked, 1);
-  if (fields.truncate_prompt_tokens.value_or(0) > max_length) {
+  if (fields.truncate_prompt_tokens && *fields.truncate_prompt_tokens > max_length) {
     throw RequestError("truncate_prompt_tokens (" + std::to_string(*fields.truncate_prompt_tokens) +
                        ") cannot be greater than max_length (" + std::to_string(max_length) +
                        "). Please select a smaller truncation size.");

@@ -13,10 +13,11 @@ namespace outrider::server {
 
 struct Service {
   ServerOptions options;
-  std::shared_ptr<EngineClient> engine;
   std::shared_ptr<const tokenizer::Tokenizer> tokenizer;
   std::shared_ptr<Metrics> metrics;
-  std::atomic<int64_t> load{0};  // generation requests under way, with --enable-server-load-tracking
+  std::atomic<int64_t> load{0};  // generation requests under way
+  std::shared_ptr<EngineClient>
+      engine;  // last: unfinished requests die with it and still report to the others
 };
 
 }  // namespace outrider::server
