@@ -14,6 +14,7 @@ usage: scripts/test.sh [group...]; without one, all but clients
   tsan     engine tests under ThreadSanitizer
   fuzz     each parser of foreign bytes
   clients  lm_eval against the served model (downloads torch)
+  summary  nothing: the table of the runs so far
 END
 }
 
@@ -21,7 +22,7 @@ groups=("$@")
 [ $# -eq 0 ] && groups=(checks unit api asan tsan fuzz)
 for group in "${groups[@]}"; do
   case $group in
-    checks | unit | api | asan | tsan | fuzz | clients) ;;
+    checks | unit | api | asan | tsan | fuzz | clients | summary) ;;
     *) usage; [ "$group" = --help ] && exit 0; exit 2 ;;
   esac
 done
@@ -31,6 +32,7 @@ export ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktra
 results=$PWD/build/results
 mkdir -p "$results"
 table=$results/steps.tsv # name, seconds, passed, failed
+# CI adds up the suite's two halves.
 [ -n "${OUTRIDER_KEEP_RESULTS:-}" ] || : > "$table"
 
 # step NAME COMMAND...: the command's tests are counted from $results/NAME.xml when it wrote one; else it is one check.
@@ -150,10 +152,9 @@ run_clients() {
     step clients run_pytest clients clients build/outrider tests/clients
 }
 
-if ! step dependencies scripts/install-deps.sh test; then
-  echo "0 passed, 1 failed"
-  exit 1
-fi
+run_summary() { :; }
+
+[ "${groups[*]}" = summary ] || step dependencies scripts/install-deps.sh test || groups=(summary)
 for group in "${groups[@]}"; do
   "run_$group"
 done
@@ -162,4 +163,4 @@ echo
 awk -F'\t' '{ printf "%-24s %5d s %6d passed %4d failed\n", $1, $2, $3, $4; seconds += $2 }
             END { printf "%-24s %5d s\n", "all steps", seconds }' "$table"
 awk -F'\t' '{ passed += $3; failed += $4 }
-            END { printf "%d passed, %d failed\n", passed, failed; exit failed > 0 }' "$table"
+            END { printf "%d passed, %d failed\n", passed, failed; exit failed > 0 || passed == 0 }' "$table"
