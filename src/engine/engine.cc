@@ -232,13 +232,13 @@ void Engine::Impl::deliver(double step_seconds) {
 void Engine::Impl::give(Output output) {
   auto found = sinks_.find(output.id);
   if (found == sinks_.end()) return;
-  OutputSink sink = output.finish_reason ? std::move(found->second) : found->second;
-  if (output.finish_reason) sinks_.erase(found);
+  const bool is_last = output.finish_reason.has_value();
   try {
-    sink(std::move(output));
+    found->second(std::move(output));
   } catch (const std::exception& e) {
     log::error(fmt::format("an output could not be handed on: {}", e.what()));
   }
+  if (is_last) sinks_.erase(found);
 }
 
 Engine::Engine(std::unique_ptr<runner::Runner> runner, EngineOptions options, StatsObserver* observer)

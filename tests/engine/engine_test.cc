@@ -378,8 +378,10 @@ TEST_P(EngineTest, ASinkMaySubmitAndCancelAndThrow) {
   engine.submit(std::move(first));
   asked.get_future().wait();
   ASSERT_TRUE(second.wait());
-  EXPECT_EQ(second.reason(), FinishReason::kLength);
   EXPECT_TRUE(engine.alive());
+  engine_.reset();
+  EXPECT_EQ(second.reason(), FinishReason::kLength);
+  EXPECT_EQ(second.finals(), 1) << "the sink has lost its state between outputs";
 }
 
 TEST_P(EngineTest, AnIdleEngineSleeps) {
