@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "base/log.h"
+#include "server/json_text.h"
 #include "server/router.h"
 
 namespace {
@@ -67,20 +68,31 @@ std::string tokenizer_json() {
                      {"normalized", false},
                      {"special", true}});
   }
-  return server::Json{
-      {"version", "1.0"},
-      {"added_tokens", added},
-      {"normalizer", nullptr},
-      {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", true}}},
-      {"post_processor", nullptr},
-      {"decoder", {{"type", "ByteLevel"}}},
-      {"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", server::Json::array()}}}}
+  return server::Json{{"version", "1.0"},
+                      {"added_tokens", added},
+                      {"normalizer", nullptr},
+                      {"pre_tokenizer",
+                       {{"type", "Sequence"},
+                        {"pretokenizers",
+                         {{{"type", "Split"},
+                           {"pattern", {{"Regex", "\\p{L}+|\\p{N}|[^\\p{L}\\p{N}]+"}}},
+                           {"behavior", "Isolated"},
+                           {"invert", false}},
+                          {{"type", "ByteLevel"},
+                           {"add_prefix_space", false},
+                           {"trim_offsets", true},
+                           {"use_regex", false}}}}}},
+                      {"post_processor", nullptr},
+                      {"decoder", {{"type", "ByteLevel"}}},
+                      {"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", server::Json::array()}}}}
       .dump();
 }
 
 struct FuzzService : server::Service {
   FuzzService() {
-    log::configure({.level = log::Level::kError});
+    log::Options quiet;
+    quiet.level = log::Level::kError;
+    log::configure(quiet);
     options.served_model_names = {"m"};
     options.max_model_len = 200;
     options.vocab_size = 260;
