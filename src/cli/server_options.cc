@@ -74,6 +74,7 @@ server::ServerOptions server_options(const config::ServeOptions& options, const 
   out.tool_format = tool_format(options.tool_call_parser);
   out.exclude_tools_when_tool_choice_none = options.exclude_tools_when_tool_choice_none;
   out.response_role = options.response_role;
+  out.seed = options.seed;
   out.return_tokens_as_token_ids = options.return_tokens_as_token_ids;
   out.enable_request_id_headers = options.enable_request_id_headers;
   out.enable_prompt_tokens_details = options.enable_prompt_tokens_details;
@@ -84,6 +85,7 @@ server::ServerOptions server_options(const config::ServeOptions& options, const 
   const std::string& level = options.uvicorn_log_level;
   out.access_log =
       !options.disable_uvicorn_access_log && (level == "info" || level == "debug" || level == "trace");
+  out.quiet_access_paths = options.disable_access_log_for_endpoints;
   out.log_requests = options.enable_log_requests;
   if (options.max_log_len) out.max_log_len = static_cast<size_t>(*options.max_log_len);
   out.stats_interval = server::Seconds(options.log_stats_interval);

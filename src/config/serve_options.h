@@ -107,6 +107,7 @@ struct ServeOptions {
   std::string log_stream = "stdout";
   std::string uvicorn_log_level = "info";
   bool disable_uvicorn_access_log = false;
+  std::vector<std::string> disable_access_log_for_endpoints;
   bool disable_log_stats = false;
   double log_stats_interval = 10.0;  // seconds
   bool enable_log_requests = false;

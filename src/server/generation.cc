@@ -9,6 +9,7 @@
 namespace outrider::server {
 namespace {
 
+// For ids, which --seed must not repeat.
 std::mt19937_64& generator() {
   thread_local std::mt19937_64 state = [] {
     std::random_device device;
@@ -80,7 +81,7 @@ void Generation::start() {
 void Generation::submit(size_t choice) {
   auto params = std::make_shared<sampling::SamplingParams>(job_.params);
   const auto repeat = static_cast<uint64_t>(choices_[choice].index % job_.n);
-  params->seed = job_.seed ? static_cast<uint64_t>(*job_.seed) + repeat : generator()();
+  params->seed = job_.seed ? static_cast<uint64_t>(*job_.seed) + repeat : service_.seeds.next();
   engine::Request request;
   request.prompt = job_.prompts[choices_[choice].prompt];
   request.params = std::move(params);

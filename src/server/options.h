@@ -70,6 +70,8 @@ struct ServerOptions {
   bool exclude_tools_when_tool_choice_none = false;
   std::string response_role = "assistant";
 
+  std::optional<int64_t> seed;  // --seed: of requests without one
+
   bool return_tokens_as_token_ids = false;
   bool enable_request_id_headers = false;
   bool enable_prompt_tokens_details = false;

@@ -201,6 +201,7 @@ void Server::start(std::shared_ptr<engine::Engine> engine,
   Impl& impl = *impl_;
   observer();
   impl.service.tokenizer = std::move(tokenizer);
+  if (const auto seed = impl.service.options.seed) impl.service.seeds.start_from(*seed);
   impl.fill_cache_config(*engine);
   impl.service.engine = std::make_shared<EngineAdapter>(std::move(engine));
   error_code error;

@@ -7,6 +7,7 @@
 #include "server/engine_client.h"
 #include "server/metrics.h"
 #include "server/options.h"
+#include "server/seeds.h"
 #include "tokenizer/tokenizer.h"
 
 namespace outrider::server {
@@ -15,6 +16,7 @@ struct Service {
   ServerOptions options;
   std::shared_ptr<const tokenizer::Tokenizer> tokenizer;
   std::shared_ptr<Metrics> metrics;
+  Seeds seeds;
   std::atomic<int64_t> load{0};  // generation requests under way
   std::shared_ptr<EngineClient>
       engine;  // last: unfinished requests die with it and still report to the others

@@ -214,3 +214,22 @@ def test_ready_within_half_a_second(tmp_path):
     with serve(tmp_path / "log") as running:
         running.post("/v1/completions", {"prompt": "x", "max_tokens": 1})
         assert running.seconds_to_ready < 0.5
+
+
+def test_the_server_seed_repeats_requests_without_their_own(tmp_path):
+    body = {"prompt": "San Francisco is a", "max_tokens": 24, "temperature": 1.0}
+    runs = []
+    for run in range(2):
+        with serve(tmp_path / f"log{run}", "--seed", "11") as running:
+            runs.append([running.post("/v1/completions", body)["choices"][0]["text"] for _ in range(3)])
+    assert runs[0] == runs[1]
+    assert len(set(runs[0])) > 1
+
+
+def test_quiet_paths_leave_no_access_line(tmp_path):
+    with serve(tmp_path / "log", "--disable-access-log-for-endpoints", "/health") as running:
+        running.get("/health")
+        running.get("/version")
+    log = (tmp_path / "log").read_text()
+    assert '"GET /version HTTP/1.1" 200 OK' in log
+    assert "GET /health" not in log
