@@ -1,7 +1,7 @@
 // Errors that a person outside the program can act on. Everything else is a bug and is asserted.
 //
-// Start-up (flags, YAML, checkpoints) throws StartupError: `outrider` prints its one line and exits with its code.
-// A request throws RequestError on the thread that parses it: the server turns it into a 4xx body.
+// Start-up (flags, YAML, checkpoints) throws StartupError: `outrider` prints its one line and exits with its
+// code. A request throws RequestError on the thread that parses it: the server turns it into a 4xx body.
 // Nothing a request holds may throw anything else; the engine thread never throws.
 #pragma once
 
@@ -13,7 +13,8 @@ namespace outrider {
 // One line naming file or flag, key and remedy. Exit code 2 for what the user typed, 1 for the rest.
 class StartupError : public std::runtime_error {
  public:
-  explicit StartupError(const std::string& line, int exit_code = 1) : std::runtime_error(line), exit_code_(exit_code) {}
+  explicit StartupError(const std::string& line, int exit_code = 1)
+      : std::runtime_error(line), exit_code_(exit_code) {}
   int exit_code() const { return exit_code_; }
 
  private:
@@ -32,7 +33,8 @@ class UsageError : public StartupError {
   explicit UsageError(const std::string& line) : StartupError(line, 2) {}
 };
 
-// A request that is refused. `type` is the `error.type` of the body: "BadRequestError", "NotFoundError", "Bad Request".
+// A request that is refused. `type` is the `error.type` of the body: "BadRequestError", "NotFoundError", "Bad
+// Request".
 class RequestError : public std::runtime_error {
  public:
   explicit RequestError(const std::string& message, std::string type = "BadRequestError", int status = 400)

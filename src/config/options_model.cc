@@ -180,7 +180,8 @@ std::vector<Option> behaviour_options() {
        .field = &S::seed,
        .min = 0,
        .max = 9.2e18,
-       .help = "Requests without a seed of their own draw theirs from it; also the seed of --load-format dummy. Unset: random."},
+       .help = "Requests without a seed of their own draw theirs from it; also the seed of --load-format "
+               "dummy. Unset: random."},
       {.name = "enforce-eager", .kind = Kind::kBool, .field = &S::enforce_eager, .help = "No CUDA graphs."},
       {.name = "max-seq-len-to-capture",
        .kind = Kind::kInt,

@@ -1,8 +1,8 @@
 // The contract between engine and devices: a step is plain data in, plain data out.
 //
-// Thread: one engine thread calls submit and collect. Up to two steps may be in flight; collect returns them in order.
-// A token that the previous, uncollected step will sample is written kTokenFromDevice: the runner takes it from the
-// slot's own state, so that the host need not wait for it.
+// Thread: one engine thread calls submit and collect. Up to two steps may be in flight; collect returns them
+// in order. A token that the previous, uncollected step will sample is written kTokenFromDevice: the runner
+// takes it from the slot's own state, so that the host need not wait for it.
 #pragma once
 
 #include <cstdint>
@@ -28,14 +28,15 @@ struct SlotBinding {
 };
 
 struct SequenceStep {
-  int32_t slot = 0;             // [0, max_num_seqs): the sequence's row of device state
-  int32_t num_computed = 0;     // positions whose K and V are in the cache = position of the first new token
-  int32_t num_tokens = 0;       // new positions to compute, >= 1
-  int32_t first_token = 0;      // index of the first new token in StepPlan::tokens
-  bool sample = false;          // the last new position yields a token
-  int32_t output_index = 0;     // tokens this request has sampled before this one (seeds, min_tokens)
-  bool prompt_logprobs = false; // return logprobs of prompt tokens that follow the new positions
-  int32_t next_prompt_token = kTokenFromDevice;  // token after the last new position, when it is a prompt token
+  int32_t slot = 0;              // [0, max_num_seqs): the sequence's row of device state
+  int32_t num_computed = 0;      // positions whose K and V are in the cache = position of the first new token
+  int32_t num_tokens = 0;        // new positions to compute, >= 1
+  int32_t first_token = 0;       // index of the first new token in StepPlan::tokens
+  bool sample = false;           // the last new position yields a token
+  int32_t output_index = 0;      // tokens this request has sampled before this one (seeds, min_tokens)
+  bool prompt_logprobs = false;  // return logprobs of prompt tokens that follow the new positions
+  int32_t next_prompt_token =
+      kTokenFromDevice;  // token after the last new position, when it is a prompt token
 };
 
 struct StepPlan {
@@ -43,8 +44,8 @@ struct StepPlan {
   std::vector<SlotBinding> bindings;
   std::vector<SequenceStep> sequences;
   std::vector<int32_t> tokens;  // new tokens of all sequences, in order of `sequences`
-  // Page of sequence s, group g, block b (positions b*block_size...): pages[(s * num_groups + g) * blocks_per_row + b];
-  // kNoPage where the page was given back or is not needed yet.
+  // Page of sequence s, group g, block b (positions b*block_size...): pages[(s * num_groups + g) *
+  // blocks_per_row + b]; kNoPage where the page was given back or is not needed yet.
   std::vector<int32_t> pages;
   int32_t blocks_per_row = 0;
 };

@@ -19,12 +19,12 @@ struct SamplingParams {
   double frequency_penalty = 0.0;
   uint64_t seed = 0;  // always set: the server draws one when the request has none
   std::vector<std::pair<int32_t, float>> logit_bias;
-  std::vector<int32_t> allowed_token_ids;            // empty: all
-  std::vector<std::vector<int32_t>> bad_words;       // token sequences that must not be completed
-  std::optional<int> logprobs;                       // top-k logprobs of each sampled token; 0: only the sampled one
-  std::optional<int> prompt_logprobs;                // the same of each prompt token
-  bool processed_logprobs = false;                   // --logprobs-mode processed_*: after penalties and temperature
-  bool logprobs_are_logits = false;                  // --logprobs-mode *_logits
+  std::vector<int32_t> allowed_token_ids;       // empty: all
+  std::vector<std::vector<int32_t>> bad_words;  // token sequences that must not be completed
+  std::optional<int> logprobs;         // top-k logprobs of each sampled token; 0: only the sampled one
+  std::optional<int> prompt_logprobs;  // the same of each prompt token
+  bool processed_logprobs = false;     // --logprobs-mode processed_*: after penalties and temperature
+  bool logprobs_are_logits = false;    // --logprobs-mode *_logits
   // Stopping, known to scheduler and sampler (min_tokens masks eos and stop ids).
   int64_t max_tokens = 16;
   int64_t min_tokens = 0;
