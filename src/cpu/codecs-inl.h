@@ -13,6 +13,18 @@
 #include "cpu/packed_matrix.h"
 #include "hwy/highway.h"
 
+// Loops over register arrays must be unrolled, or the arrays go to memory; GCC does not do it at -O2. One
+// lane (scalar code) has no register arrays, and under a sanitizer the unrolled checks would take minutes to
+// compile.
+#undef OUTRIDER_UNROLL
+#if HWY_TARGET == HWY_SCALAR || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define OUTRIDER_UNROLL
+#elif defined(__clang__)
+#define OUTRIDER_UNROLL _Pragma("unroll")
+#else
+#define OUTRIDER_UNROLL _Pragma("GCC unroll 16")
+#endif
+
 HWY_BEFORE_NAMESPACE();
 namespace outrider::cpu {
 namespace HWY_NAMESPACE {

@@ -7,10 +7,3 @@
 #define HWY_DISABLED_TARGETS \
   (HWY_SSSE3 | HWY_SSE4 | (HWY_AVX3 - 1) | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
 #endif
-
-// Loops over register arrays must be unrolled, or the arrays go to memory; GCC does not do it at -O2.
-#if defined(__clang__)
-#define OUTRIDER_UNROLL _Pragma("unroll")
-#else
-#define OUTRIDER_UNROLL _Pragma("GCC unroll 16")
-#endif

@@ -11,7 +11,8 @@
 namespace outrider::test {
 namespace {
 
-constexpr int kLength = 90;  // chunks of 32: positions 31/32 and 63/64 are edges
+constexpr int kLength = 70;  // chunks of 32: positions 31/32 and 63/64 are edges
+constexpr int kSequences = 3;
 
 std::vector<int32_t> random_ids(int n, std::mt19937& random) {
   std::vector<int32_t> ids(n);
@@ -56,11 +57,11 @@ void check(const std::string& form, const TinyOptions& base, int rounds) {
   const auto weights = load_tiny(form);
   std::mt19937 random(7);
   std::vector<std::vector<int32_t>> sequences;
-  for (int s = 0; s < 4; ++s) sequences.push_back(random_ids(kLength - 13 * s, random));
+  for (int s = 0; s < kSequences; ++s) sequences.push_back(random_ids(kLength - 13 * s, random));
 
   TinyModel alone(weights, base);
   std::vector<std::vector<float>> expected;
-  for (int s = 0; s < 4; ++s) expected.push_back(alone.run({{s, 0, sequences[s]}}));
+  for (int s = 0; s < kSequences; ++s) expected.push_back(alone.run({{s, 0, sequences[s]}}));
 
   for (int threads : {1, 2}) {
     TinyOptions options = base;
@@ -68,7 +69,7 @@ void check(const std::string& form, const TinyOptions& base, int rounds) {
     TinyModel mixed(weights, options);
     for (int round = 0; round < rounds; ++round) {
       const auto logits = run_mixed(mixed, sequences, random);
-      for (int s = 0; s < 4; ++s) {
+      for (int s = 0; s < kSequences; ++s) {
         ASSERT_EQ(logits[s].size(), expected[s].size());
         ASSERT_EQ(std::memcmp(logits[s].data(), expected[s].data(), expected[s].size() * 4), 0)
             << form << " sequence " << s << " threads " << threads << " round " << round;
@@ -80,27 +81,27 @@ void check(const std::string& form, const TinyOptions& base, int rounds) {
 TEST(Invariance, Bf16WeightsWithBf16Cache) {
   TinyOptions options;
   options.kv_dtype = model::KvDtype::kBf16;
-  for_each_target([&] { check("tiny-a-bf16", options, 2); });
+  for_each_target([&] { check("tiny-a-bf16", options, 1); });
 }
 
 TEST(Invariance, Fp8WeightsWithFp8CacheAndPagesLargerThanAChunk) {
   TinyOptions options;
   options.kv_dtype = model::KvDtype::kFp8E4m3;
   options.block_size = 64;
-  check("tiny-a-fp8", options, 4);
+  check("tiny-a-fp8", options, 3);
 }
 
 TEST(Invariance, Nvfp4WeightsWithFp32CacheAndSmallPages) {
   TinyOptions options;
   options.block_size = 8;
-  for_each_target([&] { check("tiny-a-nvfp4", options, 2); });
+  for_each_target([&] { check("tiny-a-nvfp4", options, 1); });
 }
 
 TEST(Invariance, QuantizedActivations) {
   TinyOptions options;
   options.quantization = cpu::ActivationQuantization::kCheckpoint;
-  check("tiny-a-fp8", options, 2);
-  check("tiny-a-nvfp4", options, 2);
+  check("tiny-a-fp8", options, 1);
+  check("tiny-a-nvfp4", options, 1);
 }
 
 }  // namespace

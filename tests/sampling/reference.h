@@ -56,7 +56,9 @@ inline Row constrained_logits(Row logits, const sampling::SamplingParams& s, con
     masked.insert(s.eos_token_ids.begin(), s.eos_token_ids.end());
     masked.insert(s.stop_token_ids.begin(), s.stop_token_ids.end());
   }
-  for (int t : masked) logits[t] = kNever;
+  for (int t : masked) {
+    if (t < vocab) logits[t] = kNever;
+  }
   for (const auto& [token, bias] : s.logit_bias) logits[token] += bias;
   for (int t = 0; t < vocab; ++t) {
     const auto in_output = std::count(output.begin(), output.end(), t);
