@@ -35,8 +35,7 @@ struct SequenceStep {
   bool sample = false;           // the last new position yields a token
   int32_t output_index = 0;      // tokens this request has sampled before this one (seeds, min_tokens)
   bool prompt_logprobs = false;  // return logprobs of prompt tokens that follow the new positions
-  int32_t next_prompt_token =
-      kTokenFromDevice;  // token after the last new position, when it is a prompt token
+  int32_t next_prompt_token = kTokenFromDevice;  // after the last new position, when it is a prompt token
 };
 
 struct StepPlan {
@@ -44,8 +43,8 @@ struct StepPlan {
   std::vector<SlotBinding> bindings;
   std::vector<SequenceStep> sequences;
   std::vector<int32_t> tokens;  // new tokens of all sequences, in order of `sequences`
-  // Page of sequence s, group g, block b (positions b*block_size...): pages[(s * num_groups + g) *
-  // blocks_per_row + b]; kNoPage where the page was given back or is not needed yet.
+  // pages[(s * num_groups + g) * blocks_per_row + b]: page of sequence s, group g, block b (positions
+  // b * block_size...); kNoPage where it was given back or is not needed yet.
   std::vector<int32_t> pages;
   int32_t blocks_per_row = 0;
 };
