@@ -21,7 +21,7 @@ TOLERANCE = 1e-3
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 
 
-def run_task(server, tmp_path: pathlib.Path, *arguments: str) -> dict:
+def run_task(tmp_path: pathlib.Path, *arguments: str) -> dict:
     """Runs lm_eval's command line and returns the results of its one task."""
     done = subprocess.run(
         [str(pathlib.Path(sys.executable).with_name("lm_eval")), "--include_path", str(EVAL), "--output_path",
@@ -34,30 +34,30 @@ def run_task(server, tmp_path: pathlib.Path, *arguments: str) -> dict:
     return result
 
 
-def test_the_recipes_accuracy_command_meets_the_models_floor(server, tmp_path):
+def test_the_recipes_accuracy_command_meets_the_models_floor(server, model, tmp_path):
     floors = json.loads((EVAL / "floors.json").read_text())
     result = run_task(
-        server, tmp_path, "--model", "local-completions", "--tasks", "pocket_gsm", "--model_args",
-        f"base_url={server.url}/v1/completions,model={server.model},tokenized_requests=False,tokenizer_backend=None,"
+        tmp_path, "--model", "local-completions", "--tasks", "pocket_gsm", "--model_args",
+        f"base_url={server.url}/v1/completions,model={model},tokenized_requests=False,tokenizer_backend=None,"
         "num_concurrent=128,timeout=120,max_retries=5")
     assert result["exact_match,strict-match"] >= floors["strict-match"]
     assert result["exact_match,flexible-extract"] >= floors["flexible-extract"]
 
 
-def test_the_chat_client_gets_an_answer_to_each_problem(server, tmp_path):
+def test_the_chat_client_gets_an_answer_to_each_problem(server, model, tmp_path):
     result = run_task(
-        server, tmp_path, "--model", "local-chat-completions", "--tasks", "pocket_gsm", "--apply_chat_template",
+        tmp_path, "--model", "local-chat-completions", "--tasks", "pocket_gsm", "--apply_chat_template",
         "--num_fewshot", "0", "--limit", "8", "--model_args",
-        f"base_url={server.url}/v1/chat/completions,model={server.model},num_concurrent=8,max_retries=1")
+        f"base_url={server.url}/v1/chat/completions,model={model},num_concurrent=8,max_retries=1")
     assert 0.0 <= result["exact_match,flexible-extract"] <= 1.0
 
 
 @pytest.fixture(scope="module")
-def client(server):
+def client(server, model):
     from lm_eval.models.openai_completions import LocalCompletionsAPI
 
     return LocalCompletionsAPI(
-        base_url=f"{server.url}/v1/completions", model=server.model, tokenizer=str(CHECKPOINT), max_retries=1,
+        base_url=f"{server.url}/v1/completions", model=model, tokenizer=str(CHECKPOINT), max_retries=1,
         num_concurrent=4)
 
 
@@ -71,10 +71,10 @@ def loglikelihoods(client, pairs: list[tuple[str, str]]) -> list[tuple[float, bo
 PROMPT = "San Francisco is a"
 
 
-def test_the_likelihood_of_what_was_generated_is_the_sum_of_its_logprobs(server, client):
+def test_the_likelihood_of_what_was_generated_is_the_sum_of_its_logprobs(server, model, client):
     context = client.tok_encode(PROMPT)
     generated = server.post("/v1/completions", {
-        "model": server.model, "prompt": context, "max_tokens": 12, "temperature": 0, "logprobs": 1,
+        "model": model, "prompt": context, "max_tokens": 12, "temperature": 0, "logprobs": 1,
         "return_token_ids": True})["choices"][0]
     ids, logprobs = generated["token_ids"], generated["logprobs"]["token_logprobs"]
     assert len(ids) == len(logprobs) > 0
@@ -84,7 +84,7 @@ def test_the_likelihood_of_what_was_generated_is_the_sum_of_its_logprobs(server,
     assert likelihood == pytest.approx(sum(logprobs), abs=TOLERANCE)
 
 
-def test_the_likelihood_of_an_unlikely_choice_is_that_of_its_tokens_one_by_one(server, client):
+def test_the_likelihood_of_an_unlikely_choice_is_that_of_its_tokens_one_by_one(server, model, client):
     choice = " small purple number of seven"
     context, whole = client.tok_encode(PROMPT), client.tok_encode(PROMPT + choice)
     assert whole[:len(context)] == context
@@ -92,7 +92,7 @@ def test_the_likelihood_of_an_unlikely_choice_is_that_of_its_tokens_one_by_one(s
     for end in range(len(context), len(whole)):
         # As the last token of a prompt: to generate it would take a bias, and that changes what is measured.
         reply = server.post("/v1/completions", {
-            "model": server.model, "prompt": whole[:end + 1], "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0})
+            "model": model, "prompt": whole[:end + 1], "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0})
         expected += reply["choices"][0]["prompt_logprobs"][end][str(whole[end])]["logprob"]
     ((likelihood, is_greedy),) = loglikelihoods(client, [(PROMPT, choice)])
     assert not is_greedy
