@@ -10,7 +10,8 @@ seconds() { awk -v from="$start" -v to="$(date +%s.%N)" 'BEGIN { printf "%.0f", 
 git config --global safe.directory '*'
 git clone -q file:///mnt/repository outrider
 cd outrider
-make serve ARGS="--port $port" > serve.log 2>&1 &
+: > serve.log
+make serve ARGS="--port $port" >> serve.log 2>&1 &
 while ! grep -q "Application startup complete" serve.log; do
   kill -0 $! 2> /dev/null || { cat serve.log; exit 1; }
   sleep 0.2
