@@ -54,11 +54,7 @@ std::string ChatWriter::opening_events(const Job& job, const std::vector<Choice>
     out += ",\"content\":\"\"},\"logprobs\":null,\"finish_reason\":null";
     append_event_tail(out, job, choice, 0);
     out += ",\"prompt_token_ids\":";
-    if (shape_.return_token_ids) {
-      append_ids(out, job.prompts[choice.prompt]);
-    } else {
-      out += "null";
-    }
+    append_ids(out, shape_.return_token_ids, job.prompts[choice.prompt]);
     out += "}\n\n";
   }
   if (shape_.echo.empty()) return out;
@@ -108,7 +104,7 @@ std::string ChatWriter::event(const Job& job, Choice& choice, const Delta& delta
     out += "null";
   }
   out += ",\"token_ids\":";
-  append_token_ids(out, delta.tokens);
+  append_ids(out, shape_.return_token_ids, delta.tokens);
   append_event_tail(out, job, choice, choice.num_tokens);
   return out + "}\n\n";
 }
@@ -168,11 +164,7 @@ std::string ChatWriter::whole(const Job& job, const std::vector<Choice>& choices
     out += "null";
   }
   out += ",\"prompt_token_ids\":";
-  if (shape_.return_token_ids) {
-    append_ids(out, job.prompts.front());
-  } else {
-    out += "null";
-  }
+  append_ids(out, shape_.return_token_ids, job.prompts.front());
   return out + ",\"kv_transfer_params\":null}";
 }
 
@@ -202,7 +194,7 @@ void ChatWriter::append_choice(std::string& out, const Choice& choice) const {
   out += ",\"stop_reason\":";
   append_stop_reason(out, choice.stop_reason);
   out += ",\"token_ids\":";
-  append_token_ids(out, choice.tokens);
+  append_ids(out, shape_.return_token_ids, choice.tokens);
   out += '}';
 }
 
@@ -216,16 +208,6 @@ void ChatWriter::append_logprobs(std::string& out, const std::vector<engine::Out
     if (token.has_logprobs) positions.push_back({token.token, &token.logprobs});
   }
   append_chat_logprobs(out, positions, *shape_.logprobs, names_);
-}
-
-void ChatWriter::append_token_ids(std::string& out, const std::vector<engine::OutputToken>& tokens) const {
-  if (!shape_.return_token_ids) {
-    out += "null";
-    return;
-  }
-  std::vector<int32_t> ids;
-  for (const engine::OutputToken& token : tokens) ids.push_back(token.token);
-  append_ids(out, ids);
 }
 
 }  // namespace outrider::server

@@ -40,7 +40,6 @@ class ChatWriter : public ReplyWriter {
   void append_event_tail(std::string& out, const Job& job, const Choice& choice,
                          int64_t completion_tokens) const;
   void append_logprobs(std::string& out, const std::vector<engine::OutputToken>& tokens) const;
-  void append_token_ids(std::string& out, const std::vector<engine::OutputToken>& tokens) const;
   void append_tool_delta(std::string& out, const chat::ToolDelta& delta) const;
   void append_choice(std::string& out, const Choice& choice) const;
   ToolProgress& progress(int index);

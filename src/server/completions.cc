@@ -43,13 +43,9 @@ class CompletionWriter : public ReplyWriter {
     out += ",\"finish_reason\":";
     append_finish(out, choice);
     out += ",\"prompt_token_ids\":";
-    if (shape_.return_token_ids && !choice.started) {
-      append_ids(out, job.prompts[choice.prompt]);
-    } else {
-      out += "null";
-    }
+    append_ids(out, shape_.return_token_ids && !choice.started, job.prompts[choice.prompt]);
     out += ",\"token_ids\":";
-    append_token_ids(out, delta.tokens);
+    append_ids(out, shape_.return_token_ids, delta.tokens);
     out += "}],\"usage\":";
     if (job.continuous_usage) {
       append_usage(out, running_usage(job, choice), shape_.usage_details, true);
@@ -92,16 +88,6 @@ class CompletionWriter : public ReplyWriter {
     append_stop_reason(out, choice.stop_reason);
   }
 
-  void append_token_ids(std::string& out, const std::vector<engine::OutputToken>& tokens) const {
-    if (!shape_.return_token_ids) {
-      out += "null";
-      return;
-    }
-    std::vector<int32_t> ids;
-    for (const engine::OutputToken& token : tokens) ids.push_back(token.token);
-    append_ids(out, ids);
-  }
-
   void append_choice(std::string& out, const Job& job, const Choice& choice) const {
     out += "{\"index\":" + std::to_string(choice.index) + ",\"text\":";
     std::string text = shape_.echo ? shape_.prompt_texts[choice.prompt] : std::string();
@@ -112,7 +98,7 @@ class CompletionWriter : public ReplyWriter {
     out += ",\"finish_reason\":";
     append_finish(out, choice);
     out += ",\"token_ids\":";
-    append_token_ids(out, choice.tokens);
+    append_ids(out, shape_.return_token_ids, choice.tokens);
     out += ",\"prompt_logprobs\":";
     if (shape_.show_prompt_logprobs) {
       append_prompt_logprobs(out, choice.prompt_logprobs, names_);
@@ -120,11 +106,7 @@ class CompletionWriter : public ReplyWriter {
       out += "null";
     }
     out += ",\"prompt_token_ids\":";
-    if (shape_.return_token_ids) {
-      append_ids(out, job.prompts[choice.prompt]);
-    } else {
-      out += "null";
-    }
+    append_ids(out, shape_.return_token_ids, job.prompts[choice.prompt]);
     out += '}';
   }
 

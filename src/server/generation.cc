@@ -238,6 +238,22 @@ void append_ids(std::string& out, std::span<const int32_t> ids) {
   out += ']';
 }
 
+void append_ids(std::string& out, bool wanted, std::span<const int32_t> ids) {
+  if (wanted) {
+    append_ids(out, ids);
+  } else {
+    out += "null";
+  }
+}
+
+void append_ids(std::string& out, bool wanted, const std::vector<engine::OutputToken>& tokens) {
+  std::vector<int32_t> ids;
+  if (wanted) {
+    for (const engine::OutputToken& token : tokens) ids.push_back(token.token);
+  }
+  append_ids(out, wanted, std::span<const int32_t>(ids));
+}
+
 std::string random_hex(int digits) {
   static constexpr char kHex[] = "0123456789abcdef";
   std::string text;

@@ -110,6 +110,9 @@ class Generation : public std::enable_shared_from_this<Generation> {
 void append_usage(std::string& out, const Usage& usage, bool details, bool show_null);
 void append_stop_reason(std::string& out, const StopReason& reason);
 void append_ids(std::string& out, std::span<const int32_t> ids);
+// null where they were not asked for.
+void append_ids(std::string& out, bool wanted, std::span<const int32_t> ids);
+void append_ids(std::string& out, bool wanted, const std::vector<engine::OutputToken>& tokens);
 std::string random_hex(int digits);
 
 }  // namespace outrider::server
