@@ -1,0 +1,39 @@
+// Kernel launches, and the two instructions of programmatic dependent launch (PDL).
+//
+// Every kernel of a step is launched so that it may start while its predecessor drains. The rules: a kernel
+// calls wait_for_previous() in every thread that reads or writes memory that any earlier kernel of the step
+// touches (weights excepted), and may call let_next_start() once.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include "cuda/device.h"
+
+namespace outrider::cuda {
+
+// All memory operations of the kernels before this one are visible afterwards.
+__device__ __forceinline__ void wait_for_previous() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+
+// The next kernel may be scheduled as soon as room is free; it still waits for this one's end in
+// wait_for_previous().
+__device__ __forceinline__ void let_next_start() {
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+}
+
+template <typename... Params, typename... Args>
+void launch(void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream,
+            Args&&... args) {
+  cudaLaunchAttribute overlap{};
+  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  overlap.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = block;
+  config.dynamicSmemBytes = shared_bytes;
+  config.stream = stream;
+  config.attrs = &overlap;
+  config.numAttrs = 1;
+  check(cudaLaunchKernelEx(&config, kernel, std::forward<Args>(args)...), "kernel launch");
+}
+
+}  // namespace outrider::cuda
