@@ -56,9 +56,13 @@ HWY_INLINE VF load_bf16(const uint16_t* values) {
   return hn::BitCast(DF(), hn::ShiftLeft<16>(hn::PromoteTo(DU(), hn::LoadU(d16, values))));
 }
 
+// A codec expands to value * kUnit, cheap in registers. The products take x / kUnitOfX there, so that the
+// sums are of x * value * kUnit / kUnitOfX; where expanded values are kept for many rows, they are divided by
+// kUnitOfX instead. All units are powers of two: the sums' bits are the same either way.
 struct Bf16Codec {
   static constexpr int kPerWord = 2;
   static constexpr bool kBlockScaled = false;
+  static constexpr float kUnit = 1.0f, kUnitOfX = 1.0f;
   template <int kIndex>
   static HWY_INLINE VF expand(VU words) {
     if constexpr (kIndex == 0) {
@@ -72,20 +76,26 @@ struct Bf16Codec {
 struct Fp8Codec {
   static constexpr int kPerWord = 4;
   static constexpr bool kBlockScaled = false;
-  // As e4m3_in_top_byte, but the first shifts act on 16-bit halves, so that two columns share them: 9 instead
-  // of 11 integer operations a word.
+  // Sign, exponent and mantissa at fp32's places, the bias left as it is. With x at 2^64 no product of a
+  // number above 2^-70 underflows, and none below 2^60 overflows.
+  static constexpr float kUnit = 0x1p-120f, kUnitOfX = 0x1p-64f;
+  // Two columns at a time become bf16 patterns in the halves of a word: 9 integer operations a word.
   template <int kIndex>
   static HWY_INLINE VF expand(VU words) {
 #if HWY_TARGET == HWY_SCALAR
-    return e4m3_in_top_byte(hn::ShiftLeft<24 - 8 * kIndex>(words), 1.0f);
+    const auto placed = hn::ShiftRight<4>(hn::BitCast(DI(), hn::ShiftLeft<24 - 8 * kIndex>(words)));
+    return hn::BitCast(DF(), hn::And(hn::BitCast(DU(), placed), hn::Set(DU(), 0x87f00000u)));
 #else
     const hn::Repartition<int16_t, DU> d16;
     auto halves = hn::BitCast(d16, words);
     if constexpr (kIndex % 2 == 0) halves = hn::ShiftLeft<8>(halves);
-    auto placed = hn::BitCast(DU(), hn::ShiftRight<4>(halves));
-    if constexpr (kIndex < 2) placed = hn::ShiftLeft<16>(placed);
-    const auto masked = hn::And(placed, hn::Set(DU(), 0x87f00000u));
-    return hn::Mul(hn::BitCast(DF(), masked), hn::Set(DF(), 0x1p120f));
+    const auto placed = hn::BitCast(DU(), hn::ShiftRight<4>(halves));
+    if constexpr (kIndex < 2) {
+      const auto masked = hn::And(placed, hn::Set(DU(), 0x87f087f0u));
+      return hn::BitCast(DF(), hn::ShiftLeft<16>(masked));
+    } else {
+      return hn::BitCast(DF(), hn::And(placed, hn::Set(DU(), 0x87f00000u)));
+    }
 #endif
   }
 };
@@ -94,6 +104,7 @@ struct Fp8Codec {
 struct Nvfp4Codec {
   static constexpr int kPerWord = 8;
   static constexpr bool kBlockScaled = true;
+  static constexpr float kUnit = 1.0f, kUnitOfX = 1.0f;  // with block_scale()
   alignas(64) static constexpr float kValues[16] = {
       0.0f,  0x1p24f,  0x1p25f,  0x1.8p25f,  0x1p26f,  0x1.8p26f,  0x1p27f,  0x1.8p27f,
       -0.0f, -0x1p24f, -0x1p25f, -0x1.8p25f, -0x1p26f, -0x1.8p26f, -0x1p27f, -0x1.8p27f};

@@ -25,6 +25,10 @@ namespace HWY_NAMESPACE {
 // Floats of one thread's workspace: a block of x, and a panel of y.
 int64_t workspace_floats() { return kMatmulRows * (kTileStride + kPanelRows); }
 
+// Sums come out divided by this.
+template <class Codec>
+constexpr float kUnitOfSums = Codec::kUnitOfX / Codec::kUnit;
+
 template <class Codec, int kRows, int kIndex = 0>
 HWY_INLINE void fma_word(VU words, const float* x, int64_t ldx, VF* acc) {
   const VF w = Codec::template expand<kIndex>(words);
@@ -80,7 +84,7 @@ HWY_INLINE void direct_panels(const MatmulJob& job, int panel, const float* x, f
       }
     }
   }
-  const VF scale = hn::Set(DF(), job.scale);
+  const VF scale = hn::Set(DF(), job.scale * kUnitOfSums<Codec>);
   OUTRIDER_UNROLL
   for (int c = 0; c < kChains; ++c) {
     OUTRIDER_UNROLL
@@ -91,18 +95,24 @@ HWY_INLINE void direct_panels(const MatmulJob& job, int panel, const float* x, f
   }
 }
 
+// Panels from `panel` to `end`, as many at once as are left: one chain of multiply-adds would wait for each.
+template <class Codec, int kRows, int kPanels>
+HWY_INLINE void direct_range(const MatmulJob& job, int panel, int end, const float* x, float* y) {
+  for (; panel + kPanels <= end; panel += kPanels) direct_panels<Codec, kRows, kPanels>(job, panel, x, y);
+  if constexpr (kPanels > 1) direct_range<Codec, kRows, kPanels / 2>(job, panel, end, x, y);
+}
+
 template <class Codec, int kRows>
 HWY_NOINLINE void direct(const MatmulJob& job, const MatmulUnit& unit, const float* x, float* y) {
   constexpr int kPanels = std::max(1, 8 / (kRows * kVecs));
-  int p = unit.first_panel;
-  const int end = unit.first_panel + unit.num_panels;
-  for (; p + kPanels <= end; p += kPanels) direct_panels<Codec, kRows, kPanels>(job, p, x, y);
-  for (; p < end; ++p) direct_panels<Codec, kRows, 1>(job, p, x, y);
+  direct_range<Codec, kRows, kPanels>(job, unit.first_panel, unit.first_panel + unit.num_panels, x, y);
 }
 
 template <class Codec, int kIndex = 0>
 HWY_INLINE void expand_word(VU words, float* out) {
-  hn::Store(Codec::template expand<kIndex>(words), DF(), out + kIndex * kPanelRows);
+  VF values = Codec::template expand<kIndex>(words);
+  if constexpr (Codec::kUnitOfX != 1.0f) values = hn::Mul(values, hn::Set(DF(), 1.0f / Codec::kUnitOfX));
+  hn::Store(values, DF(), out + kIndex * kPanelRows);
   if constexpr (kIndex + 1 < Codec::kPerWord) expand_word<Codec, kIndex + 1>(words, out);
 }
 
@@ -145,8 +155,9 @@ HWY_INLINE void expanded_panel(const MatmulJob& job, const MatmulUnit& unit, int
   }
   if (col + cols < m.cols) return;
   const int outputs = std::min(kPanelRows, m.rows - panel * kPanelRows);
+  const float scale = job.scale * kUnitOfSums<Codec>;
   for (int r = 0; r < unit.num_rows; ++r) {
-    for (int i = 0; i < outputs; ++i) out[int64_t{r} * m.rows + i] = y[r * ldy + i] * job.scale;
+    for (int i = 0; i < outputs; ++i) out[int64_t{r} * m.rows + i] = y[r * ldy + i] * scale;
   }
 }
 
@@ -184,6 +195,13 @@ void run_unit(const MatmulJob& job, const MatmulUnit& unit, float* workspace) {
   }
 }
 
+// x in the unit that the direct products of this format take it in.
+void scale_x(model::WeightFormat format, const float* x, int64_t n, float* out) {
+  const DF d;
+  const VF factor = hn::Set(d, format == model::WeightFormat::kFp8 ? 1.0f / Fp8Codec::kUnitOfX : 1.0f);
+  for (int64_t i = 0; i < n; i += kLanes) hn::StoreU(hn::Mul(hn::LoadU(d, x + i), factor), d, out + i);
+}
+
 void matmul_unit(const MatmulJob& job, const MatmulUnit& unit, float* workspace) {
   switch (job.w->format) {
     case model::WeightFormat::kBf16:
@@ -203,10 +221,12 @@ HWY_AFTER_NAMESPACE();
 namespace outrider::cpu {
 
 HWY_EXPORT(matmul_unit);
+HWY_EXPORT(scale_x);
 HWY_EXPORT(workspace_floats);
 
 namespace {
 constexpr int kMaxPanels = 8;
+constexpr int kDirectRows = 4;
 constexpr int64_t kParallelWork = 1 << 16;  // multiply-adds, about 4 us on one core
 }  // namespace
 
@@ -215,26 +235,54 @@ Matmul::Matmul(ThreadPool& pool)
       workspace_floats_(HWY_DYNAMIC_DISPATCH(workspace_floats)()),
       workspace_(static_cast<size_t>(workspace_floats_) * sizeof(float) * pool.size()) {}
 
+// Copies the jobs, with x in its codec's unit where few rows go to the direct products.
+void Matmul::prepare(std::span<const MatmulJob> jobs) {
+  auto scaled = [](const MatmulJob& job) {
+    return job.w->format == model::WeightFormat::kFp8 && job.m <= kDirectRows;
+  };
+  size_t floats = 0;
+  for (const MatmulJob& job : jobs) floats += scaled(job) ? size_t(job.m) * job.w->cols : 0;
+  if (floats > scaled_x_.size()) scaled_x_.resize(floats);
+  jobs_.assign(jobs.begin(), jobs.end());
+  float* next = scaled_x_.data();
+  const float *from = nullptr, *to = nullptr;  // of the last copy: neighbours often share x
+  for (MatmulJob& job : jobs_) {
+    if (job.m == 0 || !scaled(job)) continue;
+    const int64_t n = int64_t{job.m} * job.w->cols;
+    if (job.x != from) {
+      HWY_DYNAMIC_DISPATCH(scale_x)(job.w->format, job.x, n, next);
+      from = job.x;
+      to = next;
+      next += n;
+    }
+    job.x = to;
+  }
+}
+
 void Matmul::operator()(std::span<const MatmulJob> jobs) {
+  prepare(jobs);
   int64_t panels = 0, work = 0;
-  for (const MatmulJob& job : jobs) {
+  for (const MatmulJob& job : jobs_) {
     if (job.m == 0) continue;
     panels += job.w->panels();
     work += int64_t{job.m} * job.w->rows * job.w->cols;
   }
-  const int per_unit = static_cast<int>(std::clamp<int64_t>(panels / (pool_.size() * 4), 1, kMaxPanels));
+  const bool parallel = pool_.size() > 1 && work > kParallelWork;
+  const int per_unit = parallel
+                           ? static_cast<int>(std::clamp<int64_t>(panels / (pool_.size() * 4), 1, kMaxPanels))
+                           : kMaxPanels;
   units_.clear();
-  for (int j = 0; j < static_cast<int>(jobs.size()); ++j) {
-    for (int row = 0; row < jobs[j].m; row += kMatmulRows) {
-      const int rows = std::min(kMatmulRows, jobs[j].m - row);
-      for (int p = 0; p < jobs[j].w->panels(); p += per_unit) {
-        units_.push_back({j, p, std::min(per_unit, jobs[j].w->panels() - p), row, rows});
+  for (int j = 0; j < static_cast<int>(jobs_.size()); ++j) {
+    for (int row = 0; row < jobs_[j].m; row += kMatmulRows) {
+      const int rows = std::min(kMatmulRows, jobs_[j].m - row);
+      for (int p = 0; p < jobs_[j].w->panels(); p += per_unit) {
+        units_.push_back({j, p, std::min(per_unit, jobs_[j].w->panels() - p), row, rows});
       }
     }
   }
   const auto run = HWY_DYNAMIC_DISPATCH(matmul_unit);
-  pool_.run_if(work > kParallelWork, static_cast<int64_t>(units_.size()), [&](int64_t i, int thread) {
-    run(jobs[units_[i].job], units_[i], workspace_.as<float>() + thread * workspace_floats_);
+  pool_.run_if(parallel, static_cast<int64_t>(units_.size()), [&](int64_t i, int thread) {
+    run(jobs_[units_[i].job], units_[i], workspace_.as<float>() + thread * workspace_floats_);
   });
 }
 

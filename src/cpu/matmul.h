@@ -35,10 +35,15 @@ class Matmul {
   void operator()(std::span<const MatmulJob> jobs);
 
  private:
+  void prepare(std::span<const MatmulJob> jobs);
+
   ThreadPool& pool_;
   int64_t workspace_floats_;
   AlignedBuffer workspace_;        // [threads][workspace_floats_]
-  std::vector<MatmulUnit> units_;  // kept so that a step allocates nothing
+  // Kept so that a step allocates nothing.
+  std::vector<MatmulJob> jobs_;
+  std::vector<float> scaled_x_;
+  std::vector<MatmulUnit> units_;
 };
 
 }  // namespace outrider::cpu
