@@ -1,0 +1,53 @@
+// Bulk copies into shared memory (TMA) and the barriers that tell of their arrival. PTX ISA, "mbarrier" and
+// "cp.async.bulk".
+#pragma once
+
+#include <cuda.h>
+
+#include <cstdint>
+
+namespace outrider::cuda {
+
+__device__ __forceinline__ uint32_t shared_address(const void* p) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(p));
+}
+
+__device__ __forceinline__ void barrier_init(uint32_t barrier, int arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals));
+}
+// Makes initialised barriers visible to the copy engine; then __syncthreads().
+__device__ __forceinline__ void barrier_init_fence() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+__device__ __forceinline__ void barrier_arrive(uint32_t barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+__device__ __forceinline__ void barrier_arrive_expecting(uint32_t barrier, int bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes)
+               : "memory");
+}
+// Waits for the end of the phase of the given parity.
+__device__ __forceinline__ void barrier_wait(uint32_t barrier, int parity) {
+  asm volatile(
+      "{ .reg .pred done;\n"
+      "AGAIN: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+      "@!done bra AGAIN; }" ::"r"(barrier),
+      "r"(parity)
+      : "memory");
+}
+
+// What the L2 cache should do with the lines of a copy.
+inline constexpr uint64_t kEvictFirst = 0x12F0000000000000ull;  // read once: weights
+inline constexpr uint64_t kEvictLast = 0x14F0000000000000ull;   // read by every block: activations
+
+// Box at (column, row) of a 2-d tensor; the box's bytes count for `barrier`.
+__device__ __forceinline__ void copy_box(uint32_t to, const CUtensorMap* tensor, int column, int row,
+                                         uint32_t barrier, uint64_t cache_hint) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
+      "[%0], [%1, {%2, %3}], [%4], %5;" ::"r"(to),
+      "l"(tensor), "r"(column), "r"(row), "r"(barrier), "l"(cache_hint)
+      : "memory");
+}
+
+}  // namespace outrider::cuda

@@ -1,0 +1,84 @@
+// One row of bf16 in the registers of a block: 16 bytes a thread at a time.
+#pragma once
+
+#include "cuda/gemm.h"
+#include "cuda/number_formats.cuh"
+
+namespace outrider::cuda {
+
+inline constexpr int kRowThreads = 256;
+inline constexpr int kVector = 8;  // bf16 values in 16 bytes
+inline constexpr int kRowVectors =
+    4;  // a thread's share: rows of up to kRowThreads * kRowVectors * kVector values
+
+inline constexpr int kMaxRow = kRowThreads * kRowVectors * kVector;
+
+struct Vector {
+  float value[kVector];
+};
+
+__device__ __forceinline__ Vector load_vector(const bf16* from) {
+  const int4 raw = *reinterpret_cast<const int4*>(from);
+  const auto* pairs = reinterpret_cast<const __nv_bfloat162*>(&raw);
+  Vector v;
+#pragma unroll
+  for (int i = 0; i < kVector / 2; ++i) {
+    const float2 pair = __bfloat1622float2(pairs[i]);
+    v.value[2 * i] = pair.x;
+    v.value[2 * i + 1] = pair.y;
+  }
+  return v;
+}
+
+__device__ __forceinline__ int4 to_bf16x8(const Vector& v) {
+  int4 raw;
+  auto* pairs = reinterpret_cast<__nv_bfloat162*>(&raw);
+#pragma unroll
+  for (int i = 0; i < kVector / 2; ++i) pairs[i] = __floats2bfloat162_rn(v.value[2 * i], v.value[2 * i + 1]);
+  return raw;
+}
+
+__device__ __forceinline__ void store_bf16(bf16* to, const Vector& v) {
+  *reinterpret_cast<int4*>(to) = to_bf16x8(v);
+}
+
+// Values as a bf16 tensor would hold them: where the reference implementation rounds, so does this.
+__device__ __forceinline__ void round_to_bf16(Vector& v) {
+#pragma unroll
+  for (float& x : v.value) x = __bfloat162float(__float2bfloat16(x));
+}
+
+// Element `index` onwards of a product's input. Division, not a product with the reciprocal: the quantiser
+// that made the checkpoint divides, and so codes are equal to its own.
+__device__ __forceinline__ void store_input(ElementType type, void* data, int64_t index, const Vector& v,
+                                            float scale) {
+  if (type == ElementType::kBf16) return store_bf16(static_cast<bf16*>(data) + index, v);
+  uint2 codes;
+  auto* pairs = reinterpret_cast<uint16_t*>(&codes);
+#pragma unroll
+  for (int i = 0; i < kVector / 2; ++i) {
+    pairs[i] = to_e4m3x2(__fdiv_rn(v.value[2 * i], scale), __fdiv_rn(v.value[2 * i + 1], scale));
+  }
+  *reinterpret_cast<uint2*>(static_cast<uint8_t*>(data) + index) = codes;
+}
+
+__device__ __forceinline__ float warp_sum(float x) {
+#pragma unroll
+  for (int lanes = 16; lanes > 0; lanes /= 2) x += __shfl_xor_sync(~0u, x, lanes);
+  return x;
+}
+
+// Sum over the block, the same in every thread; `scratch` [kRowThreads / 32] of shared memory. Call it by all
+// threads.
+__device__ __forceinline__ float block_sum(float x, float* scratch) {
+  x = warp_sum(x);
+  if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = x;
+  __syncthreads();
+  float sum = 0.0f;
+#pragma unroll
+  for (int i = 0; i < kRowThreads / 32; ++i) sum += scratch[i];
+  __syncthreads();
+  return sum;
+}
+
+}  // namespace outrider::cuda
