@@ -1,0 +1,52 @@
+// Causal attention of new tokens over the paged cache.
+//
+// A row's result depends on its own q, its position and the keys it sees, bit for bit: keys are taken page by
+// page in runs of kKeyRun, each run's softmax starts anew, and the runs are folded in order, by the block
+// that has them all or by the merge kernel, with the same arithmetic.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "cuda/attention_work.h"
+#include "cuda/batch.h"
+#include "cuda/kv_cache.h"
+
+namespace outrider::cuda {
+
+// Device pointers to what plan_attention made. Which lists can be anything but empty is known on the host;
+// their lengths are read on the device.
+struct AttentionLists {
+  const AttentionTile* narrow = nullptr;
+  const AttentionTile* wide = nullptr;
+  const AttentionMerge* merges = nullptr;
+  const int32_t* counts = nullptr;  // [3]: of narrow, wide, merges
+  bool has_narrow = true, has_wide = true, has_merges = true;
+};
+
+struct AttentionCall {
+  KvLayer cache;
+  const void* q = nullptr;  // bf16 [rows][heads * head_dim]
+  void* out = nullptr;      // bf16, the same shape
+  // Pages of this layer's group: block b of sequence s is pages[s * page_stride + b].
+  const int32_t* pages = nullptr;
+  int page_stride = 0;
+  AttentionLists lists;
+  float* partials = nullptr;  // attention_workspace_bytes()
+};
+
+class Attention {
+ public:
+  // Throws DeviceError for shapes without a kernel: head_dim other than 64 or 128, groups of more than 8
+  // heads.
+  Attention(const AttentionShape& shape, int num_sms);
+  AttentionTiling tiling(int max_partials) const;
+  void operator()(const AttentionCall& call, cudaStream_t stream) const;
+
+ private:
+  AttentionShape shape_;
+  int num_sms_;
+};
+
+}  // namespace outrider::cuda

@@ -1,0 +1,43 @@
+// The arithmetic that all attention kernels share: how runs of keys are folded, and where partial sums lie.
+// Written with explicit roundings, so that the compiler contracts it the same way everywhere.
+#pragma once
+
+#include "cuda/attention.h"
+#include "cuda/number_formats.cuh"
+
+namespace outrider::cuda {
+
+inline constexpr float kNoScore = -1e30f;  // maximum of no keys; finite, so that differences are
+
+__device__ __forceinline__ float exp2_approx(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+// Maximum (of scores times log2 e) and sum of weights of the runs so far.
+struct RunFold {
+  float max = kNoScore;
+  float sum = 0.0f;
+  // Takes in a run: total = total * keep + run's total * add, by fold_total().
+  __device__ __forceinline__ void add(float run_max, float run_sum, float& keep, float& add) {
+    const float new_max = fmaxf(max, run_max);
+    keep = exp2_approx(max - new_max);
+    add = exp2_approx(run_max - new_max);
+    sum = __fmaf_rn(sum, keep, __fmul_rn(run_sum, add));
+    max = new_max;
+  }
+};
+__device__ __forceinline__ float fold_total(float total, float run_total, float keep, float add) {
+  return __fmaf_rn(total, keep, __fmul_rn(run_total, add));
+}
+__device__ __forceinline__ bf16 attention_result(float total, float sum, float v_scale) {
+  return __float2bfloat16(__fmul_rn(total, __fdiv_rn(v_scale, sum)));
+}
+
+// A partial sum of one (row, head): totals [head_dim], maximum, sum.
+__device__ __forceinline__ int64_t partial_offset(int partial, int head, int heads, int head_dim) {
+  return (int64_t{partial} * heads + head) * (head_dim + 2);
+}
+
+}  // namespace outrider::cuda
