@@ -40,6 +40,23 @@ __device__ __forceinline__ void barrier_wait(uint32_t barrier, int parity) {
 inline constexpr uint64_t kEvictFirst = 0x12F0000000000000ull;  // read once: weights
 inline constexpr uint64_t kEvictLast = 0x14F0000000000000ull;   // read by every block: activations
 
+inline constexpr uint64_t kEvictNormal = 0x1000000000000000ull;
+
+// Contiguous bytes, a multiple of 16 at addresses that are; they count for `barrier`.
+__device__ __forceinline__ void copy_bytes(uint32_t to, const void* from, int bytes, uint32_t barrier,
+                                           uint64_t cache_hint) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
+      "[%0], [%1], %2, [%3], %4;" ::"r"(to),
+      "l"(from), "r"(bytes), "r"(barrier), "l"(cache_hint)
+      : "memory");
+}
+
+// What this thread wrote to shared memory is visible to wgmma and the copy engine after the next barrier.
+__device__ __forceinline__ void fence_for_async_proxy() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
 // Box at (column, row) of a 2-d tensor; the box's bytes count for `barrier`.
 __device__ __forceinline__ void copy_box(uint32_t to, const CUtensorMap* tensor, int column, int row,
                                          uint32_t barrier, uint64_t cache_hint) {
