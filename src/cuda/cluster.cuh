@@ -1,0 +1,22 @@
+// Thread block clusters: blocks that run at the same time on neighbouring SMs and reach each other's shared
+// memory.
+#pragma once
+
+#include <cooperative_groups.h>
+
+namespace outrider::cuda {
+
+__device__ __forceinline__ int cluster_rank() {
+  return static_cast<int>(cooperative_groups::this_cluster().block_rank());
+}
+
+// Every thread of every block of the cluster arrives; writes to shared memory before it are visible after it.
+__device__ __forceinline__ void cluster_sync() { cooperative_groups::this_cluster().sync(); }
+
+// The same variable of block `rank`. That block must have started (one cluster_sync) and must not have ended.
+template <typename T>
+__device__ __forceinline__ T* peer(T* shared, int rank) {
+  return cooperative_groups::this_cluster().map_shared_rank(shared, rank);
+}
+
+}  // namespace outrider::cuda
