@@ -15,6 +15,8 @@
 
 namespace outrider::checkpoint {
 
+using model::Fill;
+using model::GeneratedRegion;
 using model::Layer;
 using model::Layout;
 using model::LlamaConfig;
@@ -28,87 +30,34 @@ constexpr int64_t kPiece = 1 << 20;      // bytes a thread fills at a time
 constexpr int64_t kAlignment = 64;       // of each tensor
 constexpr float kActivationPeak = 8.0f;  // of activations near unit variance; sets static activation scales
 
-// How the bytes of a region are drawn. Codes are chosen so that their mean square is known; scales do the
-// rest.
-enum class Fill {
-  kOnes,         // bf16 1.0
-  kUniformBf16,  // bf16, uniform up to the region's amplitude
-  kFp8Codes,     // e4m3: random sign, exponents 2^-3..2^0, random mantissa
-  kNvfp4Codes,   // two uniform e2m1 codes
-  kNvfp4Scales,  // e4m3 in [1, 2)
-};
-
 // Mean squares of the drawn values, from their code tables.
 constexpr double kOneToTwoMeanSquare =
     (8 * 8 + 9 * 9 + 10 * 10 + 11 * 11 + 12 * 12 + 13 * 13 + 14 * 14 + 15 * 15) / (8.0 * 64);
 constexpr double kFp8MeanSquare = kOneToTwoMeanSquare * (1.0 / 64 + 1.0 / 16 + 1.0 / 4 + 1.0) / 4;
 constexpr double kNvfp4MeanSquare = (0.25 + 1.0 + 2.25 + 4.0 + 9.0 + 16.0 + 36.0) / 8 * kOneToTwoMeanSquare;
 
-struct Region {
-  Fill fill;
-  float amplitude;
-  int64_t offset;
-  int64_t bytes;
-};
-
-// splitmix64's finaliser (Steele, Lea, Flood 2014): the word at a place is a function of seed and place
-// alone.
-uint64_t random_word(uint64_t key, uint64_t counter) {
-  uint64_t z = key + counter * 0x9e3779b97f4a7c15u;
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-  return z ^ (z >> 31);
-}
-
-// The middles of 256 equal steps from -amplitude to amplitude, as bf16.
-std::array<uint16_t, 256> uniform_codes(float amplitude) {
-  std::array<uint16_t, 256> codes;
-  for (int i = 0; i < 256; ++i) {
-    const float value = (static_cast<float>(2 * i + 1) / 256.0f - 1.0f) * amplitude;
-    codes[i] = static_cast<uint16_t>(std::bit_cast<uint32_t>(value) >> 16);
-  }
-  return codes;
-}
-
-// Writes draw(random word) over one piece of a region, eight bytes at a time.
-template <class Draw>
-void fill_words(const Region& region, int64_t begin, std::byte* memory, uint64_t key, const Draw& draw) {
+// Writes one piece of a region, eight bytes at a time.
+void fill_piece(const GeneratedRegion& region, int64_t begin, std::byte* memory, uint64_t key) {
   const int64_t end = std::min(begin + kPiece, region.bytes);
   for (int64_t at = begin; at < end; at += 8) {
     const auto place = static_cast<uint64_t>(region.offset + at);
-    const uint64_t word = draw(random_word(key, place));
+    const uint64_t word =
+        model::generated_word(region.fill, region.amplitude, model::random_word(key, place));
     std::memcpy(memory + place, &word, std::min<int64_t>(8, end - at));
   }
 }
 
-void fill_piece(const Region& region, int64_t begin, std::byte* memory, uint64_t key) {
-  const auto fill = [&](const auto& draw) { fill_words(region, begin, memory, key, draw); };
-  switch (region.fill) {
-    case Fill::kOnes:
-      return fill([](uint64_t) { return 0x3f803f803f803f80u; });
-    case Fill::kUniformBf16:
-      return fill([codes = uniform_codes(region.amplitude)](uint64_t random) {
-        uint64_t word = 0;
-        for (int lane = 0; lane < 4; ++lane)
-          word |= uint64_t{codes[random >> (8 * lane) & 255]} << (16 * lane);
-        return word;
-      });
-    case Fill::kFp8Codes:  // keep sign, two exponent bits and mantissa; exponent field 4..7
-      return fill([](uint64_t random) { return (random & 0x9f9f9f9f9f9f9f9fu) | 0x2020202020202020u; });
-    case Fill::kNvfp4Codes:
-      return fill([](uint64_t random) { return random; });
-    case Fill::kNvfp4Scales:  // exponent field 7: 1.0 to 1.875
-      return fill([](uint64_t random) { return (random & 0x0707070707070707u) | 0x3838383838383838u; });
-  }
+std::string gib(int64_t bytes) { return std::to_string(static_cast<double>(bytes) / (1 << 30)) + " GiB"; }
+
+void check_host_memory(int64_t bytes) {
+  const auto machine = int64_t{::sysconf(_SC_PHYS_PAGES)} * ::sysconf(_SC_PAGESIZE);
+  if (bytes > machine)
+    throw StartupError("dummy weights need " + gib(bytes) + ", this machine has " + gib(machine) +
+                       "; use fewer layers by --hf-overrides or a smaller format by --quantization");
 }
 
 // Anonymous memory, zero pages until touched.
 std::shared_ptr<std::byte> map_memory(int64_t bytes) {
-  const auto machine = int64_t{::sysconf(_SC_PHYS_PAGES)} * ::sysconf(_SC_PAGESIZE);
-  const auto gib = [](int64_t b) { return std::to_string(static_cast<double>(b) / (1 << 30)) + " GiB"; };
-  if (bytes > machine)
-    throw StartupError("dummy weights need " + gib(bytes) + ", this machine has " + gib(machine) +
-                       "; use fewer layers by --hf-overrides or a smaller format by --quantization");
   void* memory =
       ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) throw StartupError("dummy weights: cannot map " + gib(bytes));
@@ -134,7 +83,7 @@ class DummyModel {
   }
 
   int64_t bytes() const { return next_; }
-  const std::vector<Region>& regions() const { return regions_; }
+  const std::vector<GeneratedRegion>& regions() const { return regions_; }
 
  private:
   std::byte* take(Fill fill, int64_t bytes, double amplitude = 0.0) {
@@ -224,7 +173,7 @@ class DummyModel {
   WeightFormat format_;
   std::byte* base_;
   int64_t next_ = 0;
-  std::vector<Region> regions_;
+  std::vector<GeneratedRegion> regions_;
 };
 
 }  // namespace
@@ -235,19 +184,28 @@ model::Weights make_dummy_weights(const LlamaConfig& config, WeightFormat format
   const std::shared_ptr<std::byte> memory = map_memory(measure.bytes());
   DummyModel model(config, format, memory.get());
   model::Weights weights = model.build();
-
-  struct Piece {
-    const Region* region;
-    int64_t begin;
-  };
-  std::vector<Piece> pieces;
-  for (const Region& region : model.regions())
-    for (int64_t begin = 0; begin < region.bytes; begin += kPiece) pieces.push_back({&region, begin});
-  const uint64_t key = random_word(seed, 1);
-  parallel_for(static_cast<int64_t>(pieces.size()),
-               [&](int64_t i) { fill_piece(*pieces[i].region, pieces[i].begin, memory.get(), key); });
+  weights.generated = std::make_shared<model::GeneratedWeights>(
+      model::GeneratedWeights{memory.get(), model::random_word(seed, 1), model.regions()});
   weights.storage = memory;
   return weights;
+}
+
+void write_dummy_weights(model::Weights& weights) {
+  if (!weights.generated) return;
+  struct Piece {
+    const GeneratedRegion* region;
+    int64_t begin;
+  };
+  const model::GeneratedWeights& generated = *weights.generated;
+  const GeneratedRegion& last = generated.regions.back();
+  check_host_memory(last.offset + last.bytes);
+  std::vector<Piece> pieces;
+  for (const GeneratedRegion& region : generated.regions)
+    for (int64_t begin = 0; begin < region.bytes; begin += kPiece) pieces.push_back({&region, begin});
+  auto* memory = const_cast<std::byte*>(generated.base);
+  parallel_for(static_cast<int64_t>(pieces.size()),
+               [&](int64_t i) { fill_piece(*pieces[i].region, pieces[i].begin, memory, generated.key); });
+  weights.generated.reset();
 }
 
 }  // namespace outrider::checkpoint

@@ -79,6 +79,7 @@ model::Model load(const std::string& folder, const LoadOptions& options) {
   if (options.format == LoadFormat::kDummy) {
     const model::WeightFormat format = dummy_format(options.quantization, description.declared);
     model.weights = make_dummy_weights(model.config, format, options.seed);
+    if (options.write_dummy) write_dummy_weights(model.weights);
     return model;
   }
   const TensorSet set = open_tensors(folder);

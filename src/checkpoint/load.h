@@ -15,7 +15,8 @@ struct LoadOptions {
   std::string hf_overrides;  // JSON object merged into config.json; "" or "{}": none
   std::string
       quantization;  // "", "modelopt", "modelopt_fp4", "fp8": must agree with the checkpoint (dummy: chooses)
-  uint64_t seed = 0;  // dummy weights
+  uint64_t seed = 0;        // dummy weights
+  bool write_dummy = true;  // dummy weights in host memory; false: a device makes them
 };
 
 // Throws CheckpointError: one line naming file, tensor or key, and what was expected.

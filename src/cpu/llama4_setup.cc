@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "cpu/llama4.h"
 #include "cpu/rope.h"
+#include "model/rope_frequencies.h"
 
 namespace outrider::cpu {
 
@@ -17,7 +18,7 @@ Llama4::Llama4(std::shared_ptr<const model::Model> model, const model::KvGeometr
       matmul_(pool),
       attention_(config_, pool),
       cache_(config_, geometry),
-      rope_frequencies_(rope_frequencies(config_)) {
+      rope_frequencies_(model::rope_frequencies(config_)) {
   check_shapes();
   pack_weights();
   allocate(max_rows);

@@ -9,9 +9,6 @@
 
 namespace outrider::cpu {
 
-// Rotation frequencies [head_dim / 2] with llama3 scaling.
-std::vector<float> rope_frequencies(const model::LlamaConfig& config);
-
 // cos and sin of one position's angles, interleaved: out[2j] = cos, out[2j + 1] = sin.
 void rope_angles(const std::vector<float>& frequencies, int64_t position, float* out);
 

@@ -85,6 +85,9 @@ __global__ void __launch_bounds__(kRowThreads) add_norm_kernel(const AddNorm cal
   __shared__ float scratch[kRowThreads / 32];
   wait_for_previous();
   let_next_start();
+  if (blockIdx.x == 0) {
+    for (int i = threadIdx.x; i < call.clear_count; i += kRowThreads) call.clear[i] = 0;
+  }
   Vector x[kRowVectors];
   add_updates(call, call.row_index ? call.row_index[blockIdx.x] : blockIdx.x, x);
   normalize(call, x, scratch);

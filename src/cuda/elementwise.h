@@ -11,6 +11,9 @@
 
 namespace outrider::cuda {
 
+// Longest row of the kernels that keep one in registers.
+inline constexpr int kMaxRow = 8192;
+
 // Where a product's input goes: e4m3 of value / scale, or bf16 (scale unused).
 struct ProductInput {
   ElementType type = ElementType::kBf16;
@@ -36,6 +39,8 @@ struct AddNorm {
   const void* weight = nullptr;  // bf16 [hidden]
   float eps = 1e-5f;
   ProductInput out;
+  int32_t* clear = nullptr;  // [clear_count] zeroed on the way
+  int clear_count = 0;
 };
 void add_norm(const AddNorm& call, cudaStream_t stream);
 

@@ -21,7 +21,6 @@ namespace outrider::cuda {
 namespace {
 
 constexpr int kBlockBytes = 128;  // of K
-constexpr int kMaxGroups = 32;
 
 template <int kWarpgroups, int kTokens, int kStages, typename Out>
 struct Tile {
@@ -223,7 +222,7 @@ int element_bytes(ElementType type) { return type == ElementType::kFp8 ? 1 : 2; 
 
 GemmWeights make_gemm_weights(ElementType type, const void* data, int groups, int features, int k,
                               const float* scales) {
-  GemmWeights w{type, groups, features, k, scales, {}};
+  GemmWeights w{type, data, groups, features, k, scales, {}};
   w.tensor =
       make_tensor_map(data, int64_t{groups} * features, int64_t{k} * element_bytes(type), kFeatureTile);
   return w;

@@ -16,10 +16,12 @@ enum class ElementType { kFp8, kBf16 };
 enum class OutputType { kBf16, kF32 };
 
 inline constexpr int kFeatureTile = 64;  // features that share a scale
+inline constexpr int kMaxGroups = 32;
 
 // Weights [groups * features][k], K contiguous.
 struct GemmWeights {
   ElementType type = ElementType::kBf16;
+  const void* data = nullptr;
   int groups = 1;
   int features = 0;               // of one group; a multiple of kFeatureTile
   int k = 0;                      // a multiple of 128 (FP8) or 64 (bf16)

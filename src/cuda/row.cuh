@@ -1,17 +1,14 @@
 // One row of bf16 in the registers of a block: 16 bytes a thread at a time.
 #pragma once
 
-#include "cuda/gemm.h"
+#include "cuda/elementwise.h"
 #include "cuda/number_formats.cuh"
 
 namespace outrider::cuda {
 
 inline constexpr int kRowThreads = 256;
 inline constexpr int kVector = 8;  // bf16 values in 16 bytes
-inline constexpr int kRowVectors =
-    4;  // a thread's share: rows of up to kRowThreads * kRowVectors * kVector values
-
-inline constexpr int kMaxRow = kRowThreads * kRowVectors * kVector;
+inline constexpr int kRowVectors = kMaxRow / (kRowThreads * kVector);  // a thread's share
 
 struct Vector {
   float value[kVector];

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "model/config.h"
+#include "model/generated.h"
 
 namespace outrider::model {
 
@@ -60,8 +61,9 @@ struct Weights {
   Matrix lm_head;                        // bf16 [vocab, hidden]
   const uint16_t* final_norm = nullptr;  // bf16 [hidden]
   std::vector<Layer> layers;
-  WeightFormat format = WeightFormat::kBf16;  // of the quantised linears
-  std::shared_ptr<const void> storage;        // mapped files or dummy memory; keeps every view alive
+  WeightFormat format = WeightFormat::kBf16;          // of the quantised linears
+  std::shared_ptr<const void> storage;                // mapped files or dummy memory; keeps every view alive
+  std::shared_ptr<const GeneratedWeights> generated;  // set: dummy weights, not yet written
 };
 
 // A model ready to be given to a runner.

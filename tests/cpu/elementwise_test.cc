@@ -7,6 +7,7 @@
 #include "cpu/random_matrix.h"
 #include "cpu/rms_norm.h"
 #include "cpu/rope.h"
+#include "model/rope_frequencies.h"
 #include "cpu/silu.h"
 #include "ops/elementwise_cases.h"
 
@@ -73,7 +74,7 @@ model::LlamaConfig scout_rope() {
 }
 
 TEST(Rope, ScoutsEqualBandLimitsDivideThePairsFrom35OnBy16AndNoOther) {
-  const std::vector<float> f = cpu::rope_frequencies(scout_rope());
+  const std::vector<float> f = model::rope_frequencies(scout_rope());
   ASSERT_EQ(f.size(), 64u);
   for (int j = 0; j < 64; ++j) {
     const double plain = std::pow(500000.0, -2.0 * j / 128);
@@ -84,7 +85,7 @@ TEST(Rope, ScoutsEqualBandLimitsDivideThePairsFrom35OnBy16AndNoOther) {
 TEST(Rope, TheMiddleBandOfTheFirstReleaseIsInterpolated) {
   model::LlamaConfig config = scout_rope();
   config.rope_scaling = {8.0f, 1.0f, 4.0f, 8192};
-  const std::vector<float> f = cpu::rope_frequencies(config);
+  const std::vector<float> f = model::rope_frequencies(config);
   int between = 0;
   for (int j = 0; j < 64; ++j) {
     const double plain = std::pow(500000.0, -2.0 * j / 128), wavelength = 2 * M_PI / plain;

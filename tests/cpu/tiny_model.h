@@ -9,6 +9,7 @@
 #include "checkpoint/load.h"
 #include "cpu/llama4.h"
 #include "cpu/safetensors_reader.h"
+#include "golden/end_to_end.h"
 
 namespace outrider::test {
 
@@ -23,13 +24,6 @@ struct TinyOptions {
   int max_len = 600;
   int max_sequences = 4;
   int block_size = 16;
-};
-
-// New tokens of one sequence to run together with others.
-struct Piece {
-  int sequence = 0;
-  int first_position = 0;
-  std::span<const int32_t> tokens;
 };
 
 class TinyModel {

@@ -1,0 +1,108 @@
+// Llama 4's text model on an NVIDIA GPU: the forward pass as a list of kernel launches, in the order of the
+// paper's equations and of src/cpu/llama4.h. The residual stream and what lies between products are bf16;
+// products accumulate in fp32. Nothing here allocates after construction. Not thread-safe: one thread calls
+// forward() and logits().
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "cuda/attention.h"
+#include "cuda/batch.h"
+#include "cuda/device_weights.h"
+#include "cuda/elementwise.h"
+#include "cuda/gemm.h"
+#include "cuda/kv_cache.h"
+#include "model/memory_plan.h"
+#include "model/weights.h"
+
+namespace outrider::cuda {
+
+// One step's input, on the device but for the counts.
+struct Step {
+  Batch batch;
+  const int32_t* row_range = nullptr;   // {0, num_rows}
+  AttentionLists full, chunked;         // for NoPE and RoPE layers
+  const int32_t* last_token = nullptr;  // by slot
+};
+
+struct Limits {
+  int max_rows = 0;        // new tokens of a step
+  int max_logit_rows = 0;  // of one call of logits()
+  int max_num_seqs = 0;
+  int64_t max_model_len = 0;
+};
+
+class Llama4 {
+ public:
+  // Uploads the weights and allocates the KV cache and every buffer. Throws StartupError for shapes that the
+  // kernels do not take, DeviceError when memory is short.
+  Llama4(std::shared_ptr<const model::Model> model, const model::KvGeometry& geometry, const Limits& limits);
+
+  // What the constructor allocates beside weights and KV cache, by name; the plan's rows.
+  static std::vector<model::PlanRow> working_memory(const model::LlamaConfig& config, const Limits& limits,
+                                                    model::KvDtype dtype);
+
+  // Computes the residual stream of every row and fills the KV cache.
+  void forward(const Step& step, cudaStream_t stream);
+  // logits [count, vocab_size] fp32 of rows row_index [count] (device) of the last forward(); range: device
+  // {0, count}.
+  void logits(const int32_t* row_index, const int32_t* range, int count, float* out, cudaStream_t stream);
+
+  const model::LlamaConfig& config() const { return config_; }
+  const AttentionShape& attention_shape() const { return attention_shape_; }
+  AttentionTiling attention_tiling() const { return attention_.tiling(max_partials_); }
+
+ private:
+  // A product's input buffer, readable as either type.
+  struct Input {
+    void* data = nullptr;
+    GemmInput fp8, bf16;
+  };
+
+  void check_shapes() const;
+  void allocate();
+  Input make_input(int64_t offset, int64_t rows, int k) const;
+
+  void embed(const Step& step);
+  void layer(const Step& step, int l);
+  void attention(const Step& step, int l);
+  void moe(const Step& step, int l);
+  void dense_mlp(const Step& step, int l);
+  AddNorm add_norm_call(const void* weight, const Input& out, const DeviceLinear& next) const;
+  void linear(const DeviceLinear& linear, const Input& x, void* y, const int32_t* range,
+              int rows_a_group) const;
+  void silu(const DeviceMlp& mlp, const void* gate_up, const Input& out, int rows,
+            const int32_t* range) const;
+  KvLayer cache_of_layer(int l) const;
+
+  const std::shared_ptr<const model::Model> model_;
+  const model::LlamaConfig& config_;
+  const model::KvGeometry geometry_;
+  const Limits limits_;
+  const int num_sms_;
+  const AttentionShape attention_shape_;
+  const int max_partials_;
+  Attention attention_;
+  DeviceWeights weights_;
+  DeviceBuffer cache_, memory_, rope_frequencies_;
+
+  // bf16 [rows, ...] unless said otherwise; named as in src/cpu/llama4.h.
+  void *residual_ = nullptr, *normed_ = nullptr, *update_ = nullptr;
+  void *qkv_ = nullptr, *q_ = nullptr, *context_ = nullptr;
+  void *gate_up_ = nullptr, *expert_gate_up_ = nullptr, *expert_out_ = nullptr;
+  float* partials_ = nullptr;
+  Input attention_in_, context_in_, shared_in_, expert_in_, shared_act_, expert_act_, dense_act_, logit_in_;
+  // Routing of the current layer. A pair is (row, rank of the expert): row * experts_per_token + rank.
+  int32_t *expert_of_pair_ = nullptr, *rank_of_pair_ = nullptr, *place_of_pair_ = nullptr;  // [pairs]
+  int32_t *count_of_expert_ = nullptr, *expert_begin_ = nullptr;                            // [experts + 1]
+  float* score_of_pair_ = nullptr;
+
+  // What the last sub-layer added, not yet in the residual stream: the next norm adds it.
+  const void *pending_update_ = nullptr, *pending_experts_ = nullptr;
+  int rows_ = 0;
+  cudaStream_t stream_ = nullptr;
+};
+
+}  // namespace outrider::cuda
