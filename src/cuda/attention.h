@@ -36,17 +36,27 @@ struct AttentionCall {
   float* partials = nullptr;  // attention_workspace_bytes()
 };
 
+struct AttentionKernels {
+  // Narrow and wide tiles; the merge comes after.
+  void (*run)(const AttentionCall& call, int heads, int num_sms, cudaStream_t stream) = nullptr;
+  int narrow_tokens = 1, wide_tokens = 1;  // a tile
+  int narrow_blocks_per_sm = 1;
+};
+
+enum class AttentionPath { kPlain, kTensorCores };
+
 class Attention {
  public:
   // Throws DeviceError for shapes without a kernel: head_dim other than 64 or 128, groups of more than 8
   // heads.
-  Attention(const AttentionShape& shape, int num_sms);
+  Attention(const AttentionShape& shape, int num_sms, AttentionPath path = AttentionPath::kPlain);
   AttentionTiling tiling(int max_partials) const;
   void operator()(const AttentionCall& call, cudaStream_t stream) const;
 
  private:
   AttentionShape shape_;
   int num_sms_;
+  AttentionKernels kernels_;
 };
 
 }  // namespace outrider::cuda

@@ -1,0 +1,462 @@
+// The attention kernel: a producer warp keeps a ring of page images filled by bulk copies; each consumer
+// warpgroup has its own query columns (token, head of the group) and takes every page of the ring.
+//
+// Shapes: scores[64 keys][columns] = K q^T, so a thread has keys 16 * warp + lane / 4 (+ 8) of the page and
+// columns 8 j + 2 * (lane % 4) (+ 1); values[head_dim][columns] = V^T p^T in the same places of 64 channels.
+// Maxima and sums over keys go through shuffles, then over the four warps through shared memory.
+//
+// All arithmetic on a row is written with explicit roundings: decode and prompts run different instances of
+// this code, and must agree in every bit (attention.h).
+#pragma once
+
+#include "cuda/async_copy.cuh"
+#include "cuda/attention_page.cuh"
+#include "cuda/attention_runs.cuh"
+#include "cuda/launch.cuh"
+
+namespace outrider::cuda {
+
+// kN: columns of the matrix instruction. kWarpgroups of consumers. kFoldShared: runs are folded in shared
+// memory; else in registers.
+template <model::KvDtype kDtype, int kHeadDim, int kN, int kWarpgroups, int kStages, bool kFoldShared>
+struct AttentionTraits {
+  using Math = PageMath<kDtype, kHeadDim, kN>;
+  static constexpr int kColumns = Math::kColumns;  // of a warpgroup
+  static constexpr int kHeadSize = kHeadDim;
+  static constexpr int kGroups = kWarpgroups, kRing = kStages;
+  static constexpr bool kSharedFold = kFoldShared;
+  // With several consumers the producer is a warpgroup too, and leaves them its registers.
+  static constexpr int kThreads = kWarpgroups * 128 + (kWarpgroups > 1 ? 128 : 32);
+  static constexpr int kBlocks = kHeadDim / 64;  // of 64 channels
+  static constexpr int kThreadColumns = kColumns / 4;
+  static constexpr int kElements = kColumns / 2;  // of a thread, of 64 rows
+  static constexpr int kImageBytes = Math::Image::kBytes;
+  static constexpr int kFoldFloats = kFoldShared ? (kBlocks * kElements + 2 * kThreadColumns) * 128 : 0;
+
+  struct alignas(16) Small {  // of one warpgroup
+    float max_of_warp[4][kColumns], sum_of_warp[4][kColumns];
+    float score_scale[kColumns];
+    int32_t last_key[kColumns];  // that the column may see; -1: the column is not in use
+  };
+  // Offsets in shared memory, from a multiple of 1024.
+  static constexpr int kQ = kStages * kImageBytes;
+  static constexpr int kP = kQ + kWarpgroups * Math::kQBytes;
+  static constexpr int kFold = kP + kWarpgroups * Math::kPBytes;
+  static constexpr int kSmall = kFold + kWarpgroups * kFoldFloats * 4;
+  static constexpr int kBarriers = kSmall + kWarpgroups * static_cast<int>(sizeof(Small));
+  static constexpr int kSharedBytes = kBarriers + 2 * kStages * 8 + 1024;  // and room to align
+  // By shared memory, of which Hopper has 228 KiB an SM; a block costs 1 KiB more than it asks for.
+  static constexpr int kBlocksThatFit = 228 * 1024 / (kSharedBytes + 1024);
+  static_assert(kBlocksThatFit >= 1);
+  static constexpr int kBlocksPerSm = kWarpgroups > 1 ? 1 : kBlocksThatFit < 4 ? kBlocksThatFit : 4;
+};
+
+// Ring of page images: full and empty barriers, and where in it one is.
+template <typename T>
+struct Ring {
+  uint32_t images, barriers;
+  int stage = 0, parity;
+
+  __device__ __forceinline__ uint32_t image() const { return images + stage * T::kImageBytes; }
+  __device__ __forceinline__ uint32_t full() const { return barriers + 8 * stage; }
+  __device__ __forceinline__ uint32_t empty() const { return barriers + 8 * (T::kRing + stage); }
+  __device__ __forceinline__ void advance() {
+    if (++stage == T::kRing) {
+      stage = 0;
+      parity ^= 1;
+    }
+  }
+};
+
+// Keys [begin, end) of a run of a tile.
+struct RunKeys {
+  int begin, end;
+  __device__ __forceinline__ RunKeys(const AttentionTile& tile, int run)
+      : begin(tile.first_key + run * kKeyRun),
+        end(min(begin + kKeyRun, tile.first_position + tile.num_tokens)) {}
+  __device__ __forceinline__ int first_page() const { return begin / kPagePositions; }
+  __device__ __forceinline__ int num_pages() const { return (end - 1) / kPagePositions + 1 - first_page(); }
+};
+
+// Runs [first, end) of a tile.
+struct TileRuns {
+  int first, end;
+  __device__ __forceinline__ explicit TileRuns(const AttentionTile& tile) {
+    const int last_key = tile.first_position + tile.num_tokens - 1;
+    first = tile.key_run == kAllRuns ? 0 : tile.key_run;
+    end = tile.key_run == kAllRuns ? (last_key - tile.first_key) / kKeyRun + 1 : first + 1;
+  }
+};
+
+// The producer warp.
+template <typename T>
+__device__ __forceinline__ void load_pages(const AttentionCall& call, const AttentionTile* tiles, int items,
+                                           Ring<T> ring) {
+  const int lane = threadIdx.x % 32, kv_heads = call.cache.kv_heads;
+  constexpr uint64_t kHint = T::kGroups == 1 ? kEvictFirst : kEvictNormal;
+  ring.parity = 1;  // the ring starts empty
+  for (int item = blockIdx.x; item < items; item += gridDim.x) {
+    const AttentionTile tile = tiles[item / kv_heads];
+    const uint8_t* head = call.cache.base + item % kv_heads * call.cache.head_bytes;
+    const int32_t* pages = call.pages + tile.sequence * call.page_stride;
+    auto page_of_lane = [&](int run) {  // a run touches at most 9 pages
+      const RunKeys keys(tile, run);
+      return lane < keys.num_pages() ? pages[keys.first_page() + lane] : 0;
+    };
+    const TileRuns runs(tile);
+    int page = page_of_lane(runs.first);
+    for (int run = runs.first; run < runs.end; ++run) {
+      const int next = run + 1 < runs.end ? page_of_lane(run + 1) : 0;
+      const int count = RunKeys(tile, run).num_pages();
+      for (int i = 0; i < count; ++i) {
+        const int64_t from = __shfl_sync(~0u, page, i) * call.cache.page_stride;
+        if (lane == 0) {
+          barrier_wait(ring.empty(), ring.parity);
+          barrier_arrive_expecting(ring.full(), T::kImageBytes);
+          copy_bytes(ring.image(), head + from, T::kImageBytes, ring.full(), kHint);
+        }
+        ring.advance();
+      }
+      page = next;
+    }
+  }
+}
+
+// One consumer warpgroup.
+template <typename T>
+class Consumer {
+ public:
+  using Math = typename T::Math;
+  using Small = typename T::Small;
+
+  __device__ __forceinline__ Consumer(uint8_t* shared, const AttentionCall& call, int heads, Ring<T> ring)
+      : call_(call),
+        heads_(heads),
+        group_(heads / call.cache.kv_heads),
+        warpgroup_(threadIdx.x / 128),
+        thread_(threadIdx.x % 128),
+        lane_(threadIdx.x % 32),
+        warp_(thread_ / 32),
+        key_row_(warp_ * 16 + lane_ / 4),
+        column_(lane_ % 4 * 2),
+        shared_(shared),
+        q_(shared + T::kQ + warpgroup_ * Math::kQBytes),
+        p_(shared + T::kP + warpgroup_ * Math::kPBytes),
+        fold_(reinterpret_cast<float*>(shared + T::kFold) + warpgroup_ * T::kFoldFloats + thread_),
+        small_(reinterpret_cast<Small*>(shared + T::kSmall) + warpgroup_),
+        ring_(ring) {
+    ring_.parity = 0;
+  }
+
+  __device__ __forceinline__ void attend(const AttentionTile& tile, int kv_head) {
+    load_q(tile, kv_head);
+    const TileRuns runs(tile);
+    for (int run = runs.first; run < runs.end; ++run) {
+      start_run();
+      const RunKeys keys(tile, run);
+      for (int i = 0; i < keys.num_pages(); ++i) add_page(tile, keys, keys.first_page() + i);
+      finish_sums();
+      if (tile.key_run != kAllRuns) {
+        store_partial(tile, kv_head);
+      } else {
+        fold_run(tile, kv_head, run == runs.first, run + 1 == runs.end);
+      }
+    }
+  }
+
+ private:
+  // Element i < kElements of an accumulator: its column among the thread's, and its row beyond key_row_.
+  static __device__ __forceinline__ constexpr int thread_column(int i) { return i / 4 * 2 + i % 2; }
+  static __device__ __forceinline__ constexpr int row_step(int i) { return i / 2 % 2 * 8; }
+  __device__ __forceinline__ int column(int thread_column) const {
+    return thread_column / 2 * 8 + column_ + thread_column % 2;
+  }
+  __device__ __forceinline__ void sync() const {
+    asm volatile("bar.sync %0, 128;" ::"r"(warpgroup_ + 1) : "memory");
+  }
+  // Token of the tile that a column belongs to.
+  __device__ __forceinline__ int token_of(int column) const {
+    return warpgroup_ * (T::kColumns / group_) + column / group_;
+  }
+  __device__ __forceinline__ bool in_use(const AttentionTile& tile, int column) const {
+    return column / group_ < T::kColumns / group_ && token_of(column) < tile.num_tokens;
+  }
+
+  // q in the form of operand B, a warp a column; rows of unused columns are zero.
+  __device__ __forceinline__ void load_q(const AttentionTile& tile, int kv_head) {
+    constexpr int kPairs = T::kHeadSize / 64;  // of channels, a lane's
+    constexpr float kLog2e = 1.44269504f;
+    const float softmax_scale = rsqrtf(static_cast<float>(T::kHeadSize)) * kLog2e * call_.cache.k_scale;
+    sync();  // the last tile's products are done
+    for (int column = warp_; column < T::kColumns; column += 4) {
+      const bool used = in_use(tile, column);
+      float2 pair[kPairs] = {};
+      float largest = 0.0f;
+      if (used) {
+        const int64_t row = tile.first_row + token_of(column);
+        const int head = kv_head * group_ + column % group_;
+        const auto* from = reinterpret_cast<const __nv_bfloat162*>(static_cast<const bf16*>(call_.q) +
+                                                                   (row * heads_ + head) * T::kHeadSize);
+#pragma unroll
+        for (int i = 0; i < kPairs; ++i) {
+          pair[i] = __bfloat1622float2(from[lane_ + 32 * i]);
+          largest = fmaxf(largest, fmaxf(fabsf(pair[i].x), fabsf(pair[i].y)));
+        }
+      }
+#pragma unroll
+      for (int lanes = 16; lanes > 0; lanes /= 2) {
+        largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, lanes));
+      }
+      const float scale = Math::q_scale(largest);
+#pragma unroll
+      for (int i = 0; i < kPairs; ++i) {
+        Math::store_q(q_, column, 2 * (lane_ + 32 * i), pair[i].x * scale, pair[i].y * scale);
+      }
+      if (lane_ == 0) {
+        small_->score_scale[column] = __fdiv_rn(softmax_scale, scale);
+        small_->last_key[column] = used ? tile.first_position + token_of(column) : -1;
+      }
+    }
+    fence_for_async_proxy();
+    sync();
+  }
+
+  __device__ __forceinline__ void start_run() {
+#pragma unroll
+    for (int e = 0; e < T::kThreadColumns; ++e) {
+      max_[e] = kNoScore;
+      sum_[e] = 0.0f;
+    }
+#pragma unroll
+    for (int b = 0; b < T::kBlocks; ++b) {
+#pragma unroll
+      for (int i = 0; i < T::kElements; ++i) total_[b][i] = 0.0f;
+    }
+  }
+
+  __device__ __forceinline__ void add_page(const AttentionTile& tile, const RunKeys& keys, int page) {
+    const int page_key = page * kPagePositions;
+    barrier_wait(ring_.full(), ring_.parity);
+    clear_unwritten(tile.first_position + tile.num_tokens - page_key);
+
+    float weight[T::kElements], keep[T::kThreadColumns];
+    score_page(tile, keys, page_key, weight);
+    weigh(weight, keep);
+    fence_for_async_proxy();
+    sync();
+
+    float value[T::kBlocks][Math::kInstructionN / 2];
+#pragma unroll
+    for (int b = 0; b < T::kBlocks; ++b) pin(value[b]);
+    wgmma_fence();
+    Math::values(value, ring_.image(), shared_address(p_));
+    wgmma_commit();
+    wgmma_wait<0>();
+#pragma unroll
+    for (int b = 0; b < T::kBlocks; ++b) pin(value[b]);
+    if (lane_ == 0) barrier_arrive(ring_.empty());
+    ring_.advance();
+#pragma unroll
+    for (int b = 0; b < T::kBlocks; ++b) {
+#pragma unroll
+      for (int i = 0; i < T::kElements; ++i) {
+        total_[b][i] = __fmaf_rn(total_[b][i], keep[thread_column(i)], Math::joined(value[b], i));
+      }
+    }
+  }
+
+  // `written`: positions of the page, and after it, that hold V.
+  __device__ __forceinline__ void clear_unwritten(int written) {
+    if (written >= kPagePositions) return;
+    Math::clear_values(shared_ + ring_.stage * T::kImageBytes, written, threadIdx.x, T::kGroups * 128);
+    fence_for_async_proxy();
+    if constexpr (T::kGroups > 1) asm volatile("bar.sync 15, %0;" ::"n"(T::kGroups * 128) : "memory");
+  }
+
+  // Scores in units of log2, minus infinity where a column may not see a key.
+  __device__ __forceinline__ void score_page(const AttentionTile& tile, const RunKeys& keys, int page_key,
+                                             float (&score)[T::kElements]) {
+    float product[Math::kInstructionN / 2];
+    pin(product);
+    wgmma_fence();
+    Math::scores(product, ring_.image(), shared_address(q_));
+    wgmma_commit();
+    wgmma_wait<0>();
+    pin(product);
+#pragma unroll
+    for (int i = 0; i < T::kElements; ++i) {
+      score[i] = __fmul_rn(Math::joined(product, i), small_->score_scale[column(thread_column(i))]);
+    }
+    const int run_end = keys.begin + kKeyRun, page_end = page_key + kPagePositions;
+    if (page_key >= keys.begin && page_end <= run_end && page_end <= tile.first_position + 1) return;
+#pragma unroll
+    for (int i = 0; i < T::kElements; ++i) {
+      const int key = page_key + key_row_ + row_step(i);
+      const int last = min(small_->last_key[column(thread_column(i))], run_end - 1);
+      if (key < keys.begin || key > last) score[i] = -INFINITY;
+    }
+  }
+
+  // Scores become weights relative to the new maximum, in registers and as operand B; `keep` is what sums so
+  // far are worth relative to it.
+  __device__ __forceinline__ void weigh(float (&score)[T::kElements], float (&keep)[T::kThreadColumns]) {
+    float high[T::kThreadColumns];
+#pragma unroll
+    for (int e = 0; e < T::kThreadColumns; ++e) {
+      const int i = e / 2 * 4 + e % 2;
+      high[e] = fmaxf(score[i], score[i + 2]);
+#pragma unroll
+      for (int lanes = 4; lanes < 32; lanes *= 2) {
+        high[e] = fmaxf(high[e], __shfl_xor_sync(~0u, high[e], lanes));
+      }
+      if (lane_ < 4) small_->max_of_warp[warp_][column(e)] = high[e];
+    }
+    sync();
+#pragma unroll
+    for (int e = 0; e < T::kThreadColumns; ++e) {
+      float new_max = max_[e];
+#pragma unroll
+      for (int w = 0; w < 4; ++w) new_max = fmaxf(new_max, small_->max_of_warp[w][column(e)]);
+      keep[e] = exp2_approx(__fsub_rn(max_[e], new_max));
+      max_[e] = new_max;
+      const int i = e / 2 * 4 + e % 2;
+      score[i] = exp2_approx(__fsub_rn(score[i], new_max));
+      score[i + 2] = exp2_approx(__fsub_rn(score[i + 2], new_max));
+      sum_[e] = __fadd_rn(__fmaf_rn(sum_[e], keep[e], score[i]), score[i + 2]);
+      Math::store_p(p_, column(e), key_row_, score[i]);
+      Math::store_p(p_, column(e), key_row_ + 8, score[i + 2]);
+    }
+  }
+
+  // Sums over the keys of all threads; totals in the scale of the weights.
+  __device__ __forceinline__ void finish_sums() {
+#pragma unroll
+    for (int e = 0; e < T::kThreadColumns; ++e) {
+#pragma unroll
+      for (int lanes = 4; lanes < 32; lanes *= 2) {
+        sum_[e] = __fadd_rn(sum_[e], __shfl_xor_sync(~0u, sum_[e], lanes));
+      }
+      if (lane_ < 4) small_->sum_of_warp[warp_][column(e)] = sum_[e];
+    }
+    sync();  // the next run's sums come after more of these
+#pragma unroll
+    for (int e = 0; e < T::kThreadColumns; ++e) {
+      float sum = small_->sum_of_warp[0][column(e)];
+#pragma unroll
+      for (int w = 1; w < 4; ++w) sum = __fadd_rn(sum, small_->sum_of_warp[w][column(e)]);
+      sum_[e] = sum;
+    }
+#pragma unroll
+    for (int b = 0; b < T::kBlocks; ++b) {
+#pragma unroll
+      for (int i = 0; i < T::kElements; ++i) {
+        total_[b][i] = __fmul_rn(total_[b][i], 1.0f / Math::kWeightScale);
+      }
+    }
+  }
+
+  __device__ __forceinline__ void store_partial(const AttentionTile& tile, int kv_head) {
+#pragma unroll
+    for (int e = 0; e < T::kThreadColumns; ++e) {
+      const int c = column(e);
+      if (!in_use(tile, c)) continue;
+      float* part = call_.partials + partial_offset(tile.first_partial + token_of(c),
+                                                    kv_head * group_ + c % group_, heads_, T::kHeadSize);
+      const int i = e / 2 * 4 + e % 2;
+#pragma unroll
+      for (int b = 0; b < T::kBlocks; ++b) {
+        part[b * 64 + key_row_] = total_[b][i];
+        part[b * 64 + key_row_ + 8] = total_[b][i + 2];
+      }
+      if (key_row_ == 0) {
+        part[T::kHeadSize] = max_[e];
+        part[T::kHeadSize + 1] = sum_[e];
+      }
+    }
+  }
+
+  // What is folded so far: totals [kBlocks * kElements], then maxima and sums [kThreadColumns] each.
+  __device__ __forceinline__ float& folded(int k) {
+    if constexpr (T::kSharedFold) {
+      return fold_[k * 128];
+    } else {
+      return folded_[k];
+    }
+  }
+
+  __device__ __forceinline__ void fold_run(const AttentionTile& tile, int kv_head, bool first, bool last) {
+    constexpr int kTotals = T::kBlocks * T::kElements;
+#pragma unroll
+    for (int e = 0; e < T::kThreadColumns; ++e) {
+      RunFold fold;
+      if (!first) {
+        fold.max = folded(kTotals + e);
+        fold.sum = folded(kTotals + T::kThreadColumns + e);
+      }
+      float keep, add;
+      fold.add(max_[e], sum_[e], keep, add);
+      folded(kTotals + e) = fold.max;
+      folded(kTotals + T::kThreadColumns + e) = fold.sum;
+
+      const int c = column(e);
+      const bool store = last && in_use(tile, c);
+      const int64_t row = tile.first_row + token_of(c);
+      bf16* out = static_cast<bf16*>(call_.out) +
+                  (row * heads_ + kv_head * group_ + c % group_) * T::kHeadSize + key_row_;
+#pragma unroll
+      for (int b = 0; b < T::kBlocks; ++b) {
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          const int i = e / 2 * 4 + e % 2 + half * 2, k = b * T::kElements + i;
+          const float total = fold_total(first ? 0.0f : folded(k), total_[b][i], keep, add);
+          folded(k) = total;
+          if (store) out[b * 64 + half * 8] = attention_result(total, fold.sum, call_.cache.v_scale);
+        }
+      }
+    }
+  }
+
+  const AttentionCall& call_;
+  const int heads_, group_, warpgroup_, thread_, lane_, warp_, key_row_, column_;
+  uint8_t *const shared_, *const q_, *const p_;
+  float* const fold_;
+  Small* const small_;
+  Ring<T> ring_;
+  // Of the current run.
+  float max_[T::kThreadColumns], sum_[T::kThreadColumns], total_[T::kBlocks][T::kElements];
+  float folded_[T::kSharedFold ? 1 : T::kBlocks * T::kElements + 2 * T::kThreadColumns];
+};
+
+template <typename T>
+__global__ void __launch_bounds__(T::kThreads, T::kBlocksPerSm)
+    attend(const __grid_constant__ AttentionCall call, const AttentionTile* tiles, const int32_t* num_tiles,
+           int heads) {
+  extern __shared__ uint8_t unaligned[];
+  uint8_t* shared = unaligned + (-shared_address(unaligned) & 1023);
+  Ring<T> ring{shared_address(shared), shared_address(shared + T::kBarriers), 0, 0};
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < T::kRing; ++i) {
+      barrier_init(ring.barriers + 8 * i, 1);                            // full: the producer
+      barrier_init(ring.barriers + 8 * (T::kRing + i), T::kGroups * 4);  // empty: consumer warps
+    }
+    barrier_init_fence();
+  }
+  __syncthreads();
+  wait_for_previous();
+  const int kv_heads = call.cache.kv_heads, items = *num_tiles * kv_heads;
+  if (threadIdx.x >= T::kGroups * 128) {
+    if constexpr (T::kGroups > 1) asm volatile("setmaxnreg.dec.sync.aligned.u32 32;");
+    if (threadIdx.x / 32 == T::kGroups * 4) {
+      load_pages<T>(call, tiles, items, ring);
+      let_next_start();
+    }
+  } else {
+    if constexpr (T::kGroups > 1) asm volatile("setmaxnreg.inc.sync.aligned.u32 160;");
+    Consumer<T> consumer(shared, call, heads, ring);
+    for (int item = blockIdx.x; item < items; item += gridDim.x) {
+      consumer.attend(tiles[item / kv_heads], item % kv_heads);
+    }
+  }
+}
+
+}  // namespace outrider::cuda
