@@ -39,6 +39,7 @@ struct Shape {
   int groups, features, k_blocks;
   const float* scales;
   const int32_t* token_begin;
+  int tokens;  // where there is no token_begin
 };
 
 // One group's share of the tiles, as every thread needs it.
@@ -88,14 +89,16 @@ __global__ void __launch_bounds__(kWarpgroups * 128 + 32, 1)
       barrier_init(empty(stage), kWarpgroups);
     }
     barrier_init_fence();
-    int tiles = 0;
+    int tiles = 0, begin = shape.token_begin ? shape.token_begin[0] : 0;
     for (int g = 0; g < shape.groups; ++g) {
+      const int end = shape.token_begin ? shape.token_begin[g + 1] : shape.tokens;
       schedule.tile_begin[g] = tiles;
-      schedule.token_begin[g] = shape.token_begin[g];
-      tiles += (shape.token_begin[g + 1] - shape.token_begin[g] + kTokens - 1) / kTokens * feature_blocks;
+      schedule.token_begin[g] = begin;
+      tiles += (end - begin + kTokens - 1) / kTokens * feature_blocks;
+      begin = end;
     }
     schedule.tile_begin[shape.groups] = tiles;
-    schedule.token_begin[shape.groups] = shape.token_begin[shape.groups];
+    schedule.token_begin[shape.groups] = begin;
   }
   __syncthreads();
   const int tiles = schedule.tile_begin[shape.groups];
@@ -199,7 +202,7 @@ struct Kernels {
   static void run(const GemmCall& call, int num_sms, cudaStream_t stream) {
     const GemmWeights& w = *call.w;
     const int block = w.type == ElementType::kFp8 ? kBlockBytes : kBlockBytes / 2;
-    const Shape shape{w.groups, w.features, w.k / block, w.scales, call.token_begin};
+    const Shape shape{w.groups, w.features, w.k / block, w.scales, call.token_begin, call.tokens_a_group};
     auto* y = static_cast<Out*>(call.y);
     const auto go = [&](auto kernel, auto tile, int tokens, int blocks_an_sm) {
       using T = decltype(tile);

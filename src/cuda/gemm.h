@@ -37,8 +37,9 @@ struct GemmInput {
 };
 GemmInput make_gemm_input(ElementType type, const void* data, int64_t max_tokens, int k);
 
-// token_begin: device [groups + 1]; group g has tokens [token_begin[g], token_begin[g + 1]) of x and y.
-// `tokens_a_group`: what the host expects a group to have; chooses the tile, changes no result.
+// token_begin: device [groups + 1]; group g has tokens [token_begin[g], token_begin[g + 1]) of x and y. Null:
+// one group, whose tokens the host knows. `tokens_a_group`: what the host expects a group to have; chooses
+// the tile, changes no result.
 struct GemmCall {
   const GemmWeights* w = nullptr;
   const GemmInput* x = nullptr;

@@ -135,8 +135,7 @@ void Llama4::dense_mlp(const Step& step, int l) {
   pending_experts_ = nullptr;
 }
 
-void Llama4::logits(const int32_t* row_index, const int32_t* range, int count, float* out,
-                    cudaStream_t stream) {
+void Llama4::logits(const int32_t* row_index, int count, float* out, cudaStream_t stream) {
   stream_ = stream;
   DeviceLinear lm_head;
   lm_head.w = weights_.lm_head;
@@ -144,7 +143,7 @@ void Llama4::logits(const int32_t* row_index, const int32_t* range, int count, f
   norm.rows = count;
   norm.row_index = row_index;
   add_norm(norm, stream);
-  gemm({&weights_.lm_head, &logit_in_.bf16, out, OutputType::kF32, range, count}, num_sms_, stream);
+  gemm({&weights_.lm_head, &logit_in_.bf16, out, OutputType::kF32, nullptr, count}, num_sms_, stream);
 }
 
 void Llama4::linear(const DeviceLinear& linear, const Input& x, void* y, const int32_t* range,

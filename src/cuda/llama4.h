@@ -46,9 +46,8 @@ class Llama4 {
 
   // Computes the residual stream of every row and fills the KV cache.
   void forward(const Step& step, cudaStream_t stream);
-  // logits [count, vocab_size] fp32 of rows row_index [count] (device) of the last forward(); range: device
-  // {0, count}.
-  void logits(const int32_t* row_index, const int32_t* range, int count, float* out, cudaStream_t stream);
+  // logits [count, vocab_size] fp32 of rows row_index [count] (device) of the last forward().
+  void logits(const int32_t* row_index, int count, float* out, cudaStream_t stream);
 
   const model::LlamaConfig& config() const { return config_; }
   const AttentionShape& attention_shape() const { return attention_shape_; }

@@ -132,9 +132,13 @@ MemoryPlan plan_memory(const Model& model, const MemoryOptions& options) {
     plan.total_bytes = saturating_add(plan.total_bytes, bytes);
   };
   const int64_t logits_row = int64_t{4} * config.vocab_size;
-  add("weights", weight_bytes(model.weights));
-  add("activations", saturating_mul(4 * activation_floats_per_token(config), options.max_num_batched_tokens));
-  add("logits", saturating_mul(logits_row, options.max_num_seqs));
+  if (options.rows.empty()) {
+    add("weights", weight_bytes(model.weights));
+    add("activations",
+        saturating_mul(4 * activation_floats_per_token(config), options.max_num_batched_tokens));
+    add("logits", saturating_mul(logits_row, options.max_num_seqs));
+  }
+  for (const PlanRow& row : options.rows) add(row.name.c_str(), row.bytes);
 
   const int64_t page_bytes = plan.kv.page_bytes(config);
   // Two steps in flight hold pages of chunked groups beyond the chunks that were open before them.

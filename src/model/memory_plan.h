@@ -35,6 +35,11 @@ struct KvGeometry {
   }
 };
 
+struct PlanRow {
+  std::string name;
+  int64_t bytes = 0;
+};
+
 struct MemoryOptions {
   int64_t max_model_len = 0;
   int max_num_seqs = 256;
@@ -44,11 +49,7 @@ struct MemoryOptions {
   int64_t device_bytes = 0;     // memory that may be used in all (share of the device or of the host)
   int64_t kv_cache_bytes = 0;   // > 0: exactly this much KV (--kv-cache-memory-bytes)
   int num_blocks_override = 0;  // > 0: exactly so many pages (--num-gpu-blocks-override)
-};
-
-struct PlanRow {
-  std::string name;
-  int64_t bytes = 0;
+  std::vector<PlanRow> rows;    // what the device needs beside the KV cache; empty: the CPU runner's formulas
 };
 
 struct MemoryPlan {

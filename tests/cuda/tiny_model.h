@@ -70,7 +70,7 @@ class TinyModel {
     llama_->forward(step, stream_);
     DeviceBuffer logits(static_cast<size_t>(rows) * config_.vocab_size * sizeof(float));
     check(cudaMemsetAsync(logits.as<float>(), 0xff, logits.bytes(), stream_), "poison");
-    llama_->logits(put(all_rows), step.row_range, rows, logits.as<float>(), stream_);
+    llama_->logits(put(all_rows), rows, logits.as<float>(), stream_);
     std::vector<float> out(static_cast<size_t>(rows) * config_.vocab_size);
     check(cudaMemcpyAsync(out.data(), logits.as<float>(), logits.bytes(), cudaMemcpyDeviceToHost, stream_),
           "logits");
