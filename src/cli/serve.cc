@@ -10,11 +10,10 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "checkpoint/load.h"
-#include "cli/host_memory.h"
+#include "cli/device.h"
 #include "cli/model_location.h"
 #include "cli/server_options.h"
 #include "config/help.h"
-#include "cpu/cpu_runner.h"
 #include "engine/engine.h"
 #include "server/server.h"
 
@@ -69,7 +68,8 @@ std::string grouped(int64_t value) {
   return text;
 }
 
-model::Model load_model(const config::ServeOptions& options, const ModelLocation& location) {
+model::Model load_model(const config::ServeOptions& options, const ModelLocation& location,
+                        const Device& device) {
   checkpoint::LoadOptions load;
   load.format = options.load_format == "dummy"         ? checkpoint::LoadFormat::kDummy
                 : options.load_format == "safetensors" ? checkpoint::LoadFormat::kSafetensors
@@ -77,26 +77,29 @@ model::Model load_model(const config::ServeOptions& options, const ModelLocation
   load.hf_overrides = options.hf_overrides.dump(-1, ' ', false, config::Json::error_handler_t::replace);
   load.quantization = options.quantization;
   load.seed = static_cast<uint64_t>(options.seed.value_or(0));
+  load.write_dummy = !device.is_gpu;
   return checkpoint::load(location.folder.string(), load);
 }
 
 // Reads weights and tokenizer at the same time.
 std::pair<std::shared_ptr<model::Model>, TokenizerPtr> read_model(const config::ServeOptions& options,
                                                                   const ModelLocation& location,
-                                                                  const std::string& tokenizer_folder) {
+                                                                  const std::string& tokenizer_folder,
+                                                                  const Device& device) {
   log::info("Starting to load model " + location.folder.string());
   auto tokenizer =
       std::async(std::launch::async, [&] { return tokenizer::Tokenizer::load(tokenizer_folder); });
-  auto model = std::make_shared<model::Model>(load_model(options, location));
+  auto model = std::make_shared<model::Model>(load_model(options, location, device));
   for (const std::string& warning : model->warnings) log::warning(warning);
   return {std::move(model), tokenizer.get()};
 }
 
-void log_plan(const model::Model& model, const model::MemoryPlan& plan) {
+void log_plan(const model::Model& model, const model::MemoryPlan& plan, const Device& device) {
   log::info(plan.table());
   const int64_t pool = plan.kv.page_bytes(model.config) * plan.kv.num_blocks;
   log::info(fmt::format("Available KV cache memory: {:.2f} GiB", static_cast<double>(pool) / kGiB));
-  log::info(fmt::format("CPU KV cache size: {} tokens", grouped(plan.kv_tokens)));
+  log::info(
+      fmt::format("{} KV cache size: {} tokens", device.is_gpu ? "GPU" : "CPU", grouped(plan.kv_tokens)));
   log::info(fmt::format("Maximum concurrency for {} tokens per request: {:.2f}x", grouped(plan.max_model_len),
                         plan.max_concurrency));
 }
@@ -113,20 +116,6 @@ void log_defaults(const config::ServeOptions& options, const model::GenerationDe
   log::info("Using default completion sampling params from model: " + text);
 }
 
-std::unique_ptr<runner::Runner> build_runner(const config::ServeOptions& options,
-                                             std::shared_ptr<const model::Model> model,
-                                             const model::MemoryPlan& plan, int valid_vocab) {
-  cpu::CpuOptions out;
-  out.num_threads = static_cast<int>(options.threads.value_or(0));
-  out.max_num_seqs = static_cast<int>(*options.max_num_seqs);
-  out.max_num_batched_tokens = static_cast<int>(*options.max_num_batched_tokens);
-  out.activation_quantization = options.activation_quantization == "checkpoint"
-                                    ? cpu::ActivationQuantization::kCheckpoint
-                                    : cpu::ActivationQuantization::kNone;
-  out.valid_vocab = valid_vocab;
-  return cpu::make_cpu_runner(std::move(model), plan, out);
-}
-
 // In uvicorn's words, which scripts wait for.
 void log_ready(const server::Server& server, const config::ServeOptions& options) {
   const std::string address =
@@ -139,7 +128,7 @@ void log_ready(const server::Server& server, const config::ServeOptions& options
   log::plain("INFO:     Application startup complete.");
 }
 
-int run(const config::ServeOptions& options) {
+int run(const config::ServeOptions& options, const Device& device) {
   Ledger ledger;
   ModelSearch search{embedded_folders(), hub_cache_folder(options.download_dir), options.revision};
   const ModelLocation location = locate_model(options.model, search);
@@ -151,18 +140,18 @@ int run(const config::ServeOptions& options) {
   server.bind();
   ledger.stage("bind");
 
-  auto [model, tokenizer] = read_model(options, location, tokenizer_folder);
+  auto [model, tokenizer] = read_model(options, location, tokenizer_folder, device);
   log::info(fmt::format("Loading weights took {:.2f} seconds", ledger.stage("read")));
 
   const int64_t max_model_len = resolve_max_model_len(options, model->config);
-  const model::MemoryPlan plan = model::plan_memory(
-      *model, memory_options(options, max_model_len, default_cpu_kv_bytes(host_memory_bytes())));
-  log_plan(*model, plan);
+  const model::MemoryPlan plan =
+      model::plan_memory(*model, memory_options(options, device, *model, max_model_len));
+  log_plan(*model, plan, device);
   add_model(options, *model, *tokenizer, plan, server.options());
   log_defaults(options, server.options().defaults);
   ledger.stage("plan");
 
-  auto runner = build_runner(options, model, plan, server.options().vocab_size);
+  auto runner = make_runner(options, device, model, plan, server.options().vocab_size);
   log::info(fmt::format("Model loading took {:.4f} GiB and {:.6f} seconds",
                         static_cast<double>(model::weight_bytes(model->weights)) / kGiB,
                         ledger.stage("build")));
@@ -187,14 +176,16 @@ int serve(const std::vector<std::string>& arguments, const config::Environment& 
     std::puts(OUTRIDER_VERSION);
     return 0;
   }
-  config::apply_device_defaults(options, /*device_bytes=*/0);
+  const Device device = find_device(options);
+  config::apply_device_defaults(options, device.total_bytes);
   if (options.print_config) {
     std::fputs(config::print_config(options).c_str(), stdout);
     return 0;
   }
   configure_log(options);
   log_options(options);
-  return run(options);
+  if (device.is_gpu) log::info("Serving on " + device.name);
+  return run(options, device);
 }
 
 }  // namespace outrider::cli
