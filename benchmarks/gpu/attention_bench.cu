@@ -1,0 +1,208 @@
+// Times attention over the paged cache at Scout's shape: medians of CUDA-graph replays, each launch of a
+// graph on pages of its own, so that nothing but the tables is found in the L2 cache.
+//
+//   bench_attention [fp8|bf16]
+//
+// Floor: K and V bytes once at the rate that a plain read kernel reaches here, or the products' operations at
+// 790 TFLOP/s (dense bf16), whichever is longer.
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "cuda/attention.h"
+#include "cuda/kv_image.cuh"
+#include "cuda/launch.cuh"
+
+namespace outrider::cuda {
+namespace {
+
+constexpr double kTensorRate = 790e12;  // operations a second
+constexpr int64_t kPoolBytes = int64_t{3} << 30;
+constexpr int kReplays = 9;
+
+struct Point {
+  const char* name;
+  int sequences, context, new_tokens;  // positions before the new ones
+};
+constexpr Point kPoints[] = {
+    {"decode, 1 x 1536", 1, 1535, 1},
+    {"decode, 8 x 1536", 8, 1535, 1},
+    {"decode, 64 x 1536", 64, 1535, 1},
+    {"decode, 256 x 1536", 256, 1535, 1},
+    {"decode, 512 x 1536", 512, 1535, 1},
+    {"decode, 64 x 8192", 64, 8191, 1},
+    {"decode, 1 x 131072", 1, 131071, 1},
+    {"prefill, 1 x 1024", 1, 0, 1024},
+    {"prefill, 8 x 1024", 8, 0, 1024},
+    {"prefill, 1 x 8192", 1, 0, 8192},
+    {"prefill, 256 after 100000", 1, 100000, 256},
+};
+
+// Codes of moderate size; never NaN.
+__global__ void fill(uint32_t* words, int64_t count, bool fp8) {
+  for (int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; i < count;
+       i += int64_t{gridDim.x} * blockDim.x) {
+    uint32_t x = static_cast<uint32_t>(i) * 2654435761u;
+    x ^= x >> 15;
+    x *= 0x85ebca6bu;
+    x ^= x >> 13;
+    words[i] = fp8 ? (x & 0x8f8f8f8fu) | 0x30303030u : (x & 0x80ff80ffu) | 0x3f003f00u;
+  }
+}
+
+__global__ void read_all(const int4* from, int64_t count, int* sink) {
+  int4 sum{};
+  for (int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; i < count;
+       i += int64_t{gridDim.x} * blockDim.x) {
+    const int4 x = __ldcs(from + i);
+    sum.x ^= x.x ^ x.y ^ x.z ^ x.w;
+  }
+  if (sum.x == 0x12345678) *sink = sum.x;
+}
+
+// Median time of one call in a graph of `calls`, seconds.
+template <typename F>
+double median_time(const Stream& stream, int calls, const F& call) {
+  cudaGraph_t graph;
+  cudaGraphExec_t executable;
+  check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal), "capture");
+  for (int i = 0; i < calls; ++i) call(i);
+  check(cudaStreamEndCapture(stream, &graph), "capture");
+  check(cudaGraphInstantiate(&executable, graph, 0), "cudaGraphInstantiate");
+  cudaEvent_t begin, end;
+  check(cudaEventCreate(&begin), "cudaEventCreate");
+  check(cudaEventCreate(&end), "cudaEventCreate");
+  std::vector<float> times;
+  for (int i = 0; i < kReplays; ++i) {
+    check(cudaEventRecord(begin, stream), "cudaEventRecord");
+    check(cudaGraphLaunch(executable, stream), "cudaGraphLaunch");
+    check(cudaEventRecord(end, stream), "cudaEventRecord");
+    stream.wait();
+    float ms = 0;
+    check(cudaEventElapsedTime(&ms, begin, end), "cudaEventElapsedTime");
+    if (i > 0) times.push_back(ms);
+  }
+  cudaEventDestroy(begin);
+  cudaEventDestroy(end);
+  cudaGraphExecDestroy(executable);
+  cudaGraphDestroy(graph);
+  std::sort(times.begin(), times.end());
+  return times[times.size() / 2] * 1e-3 / calls;
+}
+
+template <typename T>
+DeviceBuffer to_device(const std::vector<T>& values) {
+  DeviceBuffer buffer(std::max<size_t>(values.size() * sizeof(T), 16));
+  check(cudaMemcpy(buffer.as<void>(), values.data(), values.size() * sizeof(T), cudaMemcpyHostToDevice),
+        "cudaMemcpy");
+  return buffer;
+}
+
+class Bench {
+ public:
+  explicit Bench(model::KvDtype dtype)
+      : shape_{40, 8, 128, dtype},
+        num_sms_(attribute(cudaDevAttrMultiProcessorCount)),
+        attention_(shape_, num_sms_, AttentionPath::kTensorCores),
+        page_bytes_(shape_.kv_heads * kv_image_bytes(dtype, shape_.head_dim)),
+        pool_(kPoolBytes) {
+    fill<<<num_sms_ * 8, 256>>>(pool_.as<uint32_t>(), kPoolBytes / 4, dtype == model::KvDtype::kFp8E4m3);
+    check(cudaDeviceSynchronize(), "fill");
+    const DeviceBuffer sink(4);
+    bandwidth_ =
+        kPoolBytes / median_time(stream_, 2, [&](int) {
+          read_all<<<num_sms_ * 16, 256, 0, stream_>>>(pool_.as<int4>(), kPoolBytes / 16, sink.as<int>());
+        });
+    std::printf("%d SMs, plain reads %.2f TB/s\n", num_sms_, bandwidth_ * 1e-12);
+    std::printf("%-28s %9s %9s %9s %7s %9s\n", "point", "floor us", "us", "TB/s", "ratio", "TFLOP/s");
+  }
+
+  void run(const Point& point) {
+    const int length = point.context + point.new_tokens;
+    const int blocks = (length + kPagePositions - 1) / kPagePositions, pages = point.sequences * blocks;
+    const int pool_pages = static_cast<int>(kPoolBytes / page_bytes_);
+    if (pages > pool_pages) return;
+    const int sets = std::min(pool_pages / pages, 20);
+    std::vector<int32_t> table(pool_pages);
+    for (int i = 0; i < pool_pages; ++i) table[i] = i;
+    std::shuffle(table.begin(), table.end(), std::mt19937(1));
+
+    std::vector<BatchSequence> batch;
+    double keys = 0;
+    for (int s = 0; s < point.sequences; ++s) {
+      batch.push_back({s * point.new_tokens, point.new_tokens, point.context, s});
+      for (int i = 0; i < point.new_tokens; ++i) keys += point.context + i + 1;
+    }
+    AttentionWork work;
+    plan_attention(batch, 0, attention_.tiling(4096), work);
+    const int64_t elements = int64_t{point.sequences} * point.new_tokens * shape_.heads * shape_.head_dim;
+    const DeviceBuffer table_device = to_device(table), narrow = to_device(work.narrow),
+                       wide = to_device(work.wide), merges = to_device(work.merges),
+                       counts = to_device(std::vector<int32_t>{static_cast<int>(work.narrow.size()),
+                                                               static_cast<int>(work.wide.size()),
+                                                               static_cast<int>(work.merges.size())});
+    const DeviceBuffer q(elements * 2), out(elements * 2),
+        partials(attention_workspace_bytes(shape_, std::max(work.num_partials, 1)));
+    fill<<<num_sms_, 256>>>(q.as<uint32_t>(), elements / 2, false);
+    check(cudaDeviceSynchronize(), "fill");
+
+    AttentionCall call;
+    call.cache = {pool_.as<uint8_t>(),
+                  page_bytes_,
+                  page_bytes_ / shape_.kv_heads,
+                  shape_.kv_heads,
+                  shape_.head_dim,
+                  shape_.dtype,
+                  0.05f,
+                  0.05f};
+    call.q = q.as<void>();
+    call.out = out.as<void>();
+    call.page_stride = blocks;
+    call.lists = {narrow.as<AttentionTile>(), wide.as<AttentionTile>(), merges.as<AttentionMerge>(),
+                  counts.as<int32_t>(),       !work.narrow.empty(),     !work.wide.empty(),
+                  !work.merges.empty()};
+    call.partials = partials.as<float>();
+    const double seconds = median_time(stream_, 20, [&](int i) {
+      call.pages = table_device.as<int32_t>() + i % sets * pages;
+      attention_(call, stream_);
+    });
+    const double bytes = double(point.sequences) * length * page_bytes_ / kPagePositions;
+    const double operations = 4.0 * shape_.head_dim * shape_.heads * keys;
+    const double floor = std::max(bytes / bandwidth_, operations / kTensorRate);
+    std::printf("%-28s %9.1f %9.1f %9.2f %7.2f %9.0f\n", point.name, floor * 1e6, seconds * 1e6,
+                bytes / seconds * 1e-12, seconds / floor, operations / seconds * 1e-12);
+    std::fflush(stdout);
+  }
+
+ private:
+  static int attribute(cudaDeviceAttr what) {
+    int value = 0;
+    check(cudaDeviceGetAttribute(&value, what, 0), "cudaDeviceGetAttribute");
+    return value;
+  }
+
+  AttentionShape shape_;
+  int num_sms_;
+  Attention attention_;
+  int64_t page_bytes_;
+  DeviceBuffer pool_;
+  Stream stream_;
+  double bandwidth_ = 0;
+};
+
+}  // namespace
+}  // namespace outrider::cuda
+
+int main(int argc, char** argv) {
+  using namespace outrider;
+  const bool bf16 = argc > 1 && std::strcmp(argv[1], "bf16") == 0;
+  try {
+    cuda::Bench bench(bf16 ? model::KvDtype::kBf16 : model::KvDtype::kFp8E4m3);
+    for (const cuda::Point& point : cuda::kPoints) bench.run(point);
+  } catch (const cuda::DeviceError& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return 1;
+  }
+}
