@@ -55,7 +55,7 @@ void measure(const char* name, model::WeightFormat format, const Shape& shape, c
   cpu::WeightPacker packer;
   cpu::PackedMatrix packed;
   packer.add(from, packed);
-  packer.pack(pool);
+  packer.pack_all(pool);
   cpu::Matmul matmul(pool);
   for (const int m : {1, 2, 4, 8, 16, 64, 256}) {
     std::vector<float> x(size_t(m) * shape.cols, 0.5f), y(size_t(m) * shape.rows);

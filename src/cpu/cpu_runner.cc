@@ -67,6 +67,7 @@ class CpuRunner final : public runner::Runner {
   std::vector<LogitRow> logit_rows_;
   std::vector<int32_t> row_indices_;
   std::vector<sampling::Sample> samples_;  // of the rows being computed
+  bool unpacked_weights_ = true;           // perhaps; the worker's own
 
   std::mutex queue_mutex_;
   std::condition_variable submitted_, finished_;
@@ -121,6 +122,11 @@ void CpuRunner::work() {
     StepPlan plan;
     {
       std::unique_lock lock(queue_mutex_);
+      while (!stop_ && plans_.empty() && unpacked_weights_) {
+        lock.unlock();
+        unpacked_weights_ = model_.pack_next();
+        lock.lock();
+      }
       submitted_.wait(lock, [this] { return stop_ || !plans_.empty(); });
       if (stop_) return;
       plan = std::move(plans_.front());

@@ -231,7 +231,17 @@ void Llama4::logits(std::span<const int32_t> rows, float* out) {
   linear(std::array{Linear{&lm_head_, logit_rows_, out, static_cast<int>(rows.size())}});
 }
 
+void Llama4::pack_needed(std::span<const Linear> products) {
+  if (packer_.complete()) return;
+  unpacked_.clear();
+  for (const Linear& product : products) {
+    if (!packer_.packed(*product.w)) unpacked_.push_back(product.w->index);
+  }
+  packer_.pack(unpacked_, pool_);
+}
+
 void Llama4::linear(std::span<const Linear> products) {
+  pack_needed(products);
   jobs_.clear();
   float* free_codes = codes_;
   const Linear* previous = nullptr;

@@ -40,7 +40,8 @@ struct Batch {
 
 class Llama4 {
  public:
-  // Repacks the weights. Throws StartupError for shapes that the kernels do not take.
+  // Throws StartupError for shapes that the kernels do not take. Weights are repacked when they are first
+  // needed.
   Llama4(std::shared_ptr<const model::Model> model, const model::KvGeometry& geometry, int max_rows,
          ActivationQuantization quantization, ThreadPool& pool);
 
@@ -49,6 +50,9 @@ class Llama4 {
   // logits [rows.size(), vocab_size] of some rows of the last forward(); at most max_logit_rows().
   void logits(std::span<const int32_t> rows, float* out);
   static constexpr int max_logit_rows() { return 64; }
+
+  // Repacks one more matrix ahead of need; false when none is left. For idle time.
+  bool pack_next() { return packer_.pack_next(pool_); }
 
   // The parts of forward(), for tests that look inside.
   void begin(const Batch& batch);
@@ -89,7 +93,8 @@ class Llama4 {
   };
 
   void check_shapes() const;
-  void pack_weights();
+  void register_weights();
+  void pack_needed(std::span<const Linear> products);
   void allocate(int max_rows);
 
   void attention(int l);
@@ -135,6 +140,7 @@ class Llama4 {
   std::vector<int32_t> expert_begin_;   // [experts + 1], rows of expert_in
   std::vector<Linear> products_;
   std::vector<MatmulJob> jobs_;
+  std::vector<int> unpacked_;
 };
 
 }  // namespace outrider::cpu

@@ -20,7 +20,7 @@ Llama4::Llama4(std::shared_ptr<const model::Model> model, const model::KvGeometr
       cache_(config_, geometry),
       rope_frequencies_(model::rope_frequencies(config_)) {
   check_shapes();
-  pack_weights();
+  register_weights();
   allocate(max_rows);
 }
 
@@ -42,7 +42,7 @@ void Llama4::check_shapes() const {
   check("intermediate_size_mlp", config_.intermediate_size_mlp);
 }
 
-void Llama4::pack_weights() {
+void Llama4::register_weights() {
   const model::Weights& weights = model_->weights;
   auto add = [&](const model::Matrix& from, PackedMatrix& to) {
     if (!from.empty()) packer_.add(from, to);
@@ -68,7 +68,7 @@ void Llama4::pack_weights() {
     if (cache_.geometry().dtype == model::KvDtype::kFp8E4m3) to.kv_scales = {from.k_scale, from.v_scale};
   }
   add(weights.lm_head, lm_head_);
-  packer_.pack(pool_);
+  packer_.allocate();
 }
 
 void Llama4::allocate(int max_rows) {

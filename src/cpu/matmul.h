@@ -39,7 +39,7 @@ class Matmul {
 
   ThreadPool& pool_;
   int64_t workspace_floats_;
-  AlignedBuffer workspace_;        // [threads][workspace_floats_]
+  AlignedBuffer workspace_;  // [threads][workspace_floats_]
   // Kept so that a step allocates nothing.
   std::vector<MatmulJob> jobs_;
   std::vector<float> scaled_x_;

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "cpu/aligned_buffer.h"
@@ -27,6 +28,7 @@ struct PackedMatrix {
   uint8_t* block_scales = nullptr;
   float weight_scale = 1.0f;
   float input_scale = 0.0f;
+  int index = -1;  // in its WeightPacker
 
   bool empty() const { return words == nullptr; }
   int panels() const { return (rows + kPanelRows - 1) / kPanelRows; }
@@ -41,21 +43,37 @@ struct PackedMatrix {
   }
 };
 
-// Packs matrices into one allocation, in parallel. Usage: add() each, then pack() once; the results' pointers
-// are valid afterwards and as long as this lives.
+// Packs matrices into one allocation: all at once, or each when it is first needed. Lives as long as the
+// matrices and their sources. One thread at a time.
 class WeightPacker {
  public:
-  // `to` must stay where it is until pack(). Throws CheckpointError when cols is not a multiple of 16.
+  // `to` must stay where it is. Throws CheckpointError when cols is not a multiple of 16.
   void add(const model::Matrix& from, PackedMatrix& to);
-  void pack(ThreadPool& pool);
+  // After the last add(): sets the pointers. What they point to is not written yet.
+  void allocate();
+  // Writes the matrices of these indices that are not written yet.
+  void pack(std::span<const int> indices, ThreadPool& pool);
+  // Writes one more matrix; false when none is left.
+  bool pack_next(ThreadPool& pool);
+  void pack_all(ThreadPool& pool);  // allocate() and pack()
+
+  bool packed(const PackedMatrix& m) const { return jobs_[m.index].packed; }
+  bool complete() const { return next_ == jobs_.size(); }
 
  private:
   struct Job {
     const model::Matrix* from;
     PackedMatrix* to;
     size_t offset;
+    bool packed;
+  };
+  struct Item {
+    const Job* job;
+    int first_panel;
   };
   std::vector<Job> jobs_;
+  std::vector<Item> items_;
+  size_t next_ = 0;  // all before it are packed
   size_t bytes_ = 0;
   AlignedBuffer memory_;
 };

@@ -22,7 +22,7 @@ using cpu::WeightPacker;
 struct Packed {
   Packed(const model::Matrix& m, ThreadPool& pool) {
     packer.add(m, matrix);
-    packer.pack(pool);
+    packer.pack_all(pool);
   }
   WeightPacker packer;
   PackedMatrix matrix;

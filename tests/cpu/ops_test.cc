@@ -95,7 +95,7 @@ TEST_P(Ops, ProductsOfModelOptsCodesAreWithinTheBoundOnEveryTarget) {
           cpu::WeightPacker packer;
           cpu::PackedMatrix packed;
           packer.add(*m, packed);
-          packer.pack(pool);
+          packer.pack_all(pool);
           std::vector<float> y(tokens * m->rows);
           matmul(std::array{cpu::MatmulJob{&packed, xq.data(), y.data(), static_cast<int>(tokens),
                                            m->weight_scale * m->input_scale}});
