@@ -1,6 +1,7 @@
 #include "cli/server_options.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 
@@ -18,6 +19,33 @@ std::optional<chat::ToolFormat> tool_format(const std::string& parser) {
   std::string names;
   for (const std::string& name : chat::tool_parser_names()) names += (names.empty() ? "" : ",") + name;
   throw StartupError("invalid tool call parser: " + parser + " (chose from { " + names + " })");
+}
+
+chat::ContentFormat content_format(const std::string& name) {
+  if (name == "auto") return chat::ContentFormat::kAuto;
+  return name == "string" ? chat::ContentFormat::kString : chat::ContentFormat::kOpenAi;
+}
+
+// A file, or the text itself, which has a brace or a line end.
+std::shared_ptr<const chat::ChatTemplate> chat_template(const std::string& given,
+                                                        chat::ContentFormat format) {
+  if (given.empty()) return nullptr;
+  std::string text;
+  std::ifstream file(given);
+  if (file && !std::filesystem::is_directory(given)) {
+    text.assign(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
+  } else if (given.find_first_of("{}\n") != std::string::npos) {
+    text = given;
+  } else {
+    throw UsageError(
+        "The supplied chat template (" + given +
+        ") looks like a file path, but it cannot be read: --chat-template takes a file or a template");
+  }
+  try {
+    return std::make_shared<const chat::ChatTemplate>(text, format);
+  } catch (const RequestError& error) {
+    throw UsageError("argument --chat-template: " + std::string(error.what()));
+  }
 }
 
 std::vector<std::string> strings(const config::Json& list) { return list.get<std::vector<std::string>>(); }
@@ -74,6 +102,10 @@ server::ServerOptions server_options(const config::ServeOptions& options, const 
   out.tool_format = tool_format(options.tool_call_parser);
   out.exclude_tools_when_tool_choice_none = options.exclude_tools_when_tool_choice_none;
   out.response_role = options.response_role;
+  out.content_format = content_format(options.chat_template_content_format);
+  out.chat_template = chat_template(options.chat_template, out.content_format);
+  out.trust_request_chat_template = options.trust_request_chat_template;
+  out.default_chat_template_kwargs = chat::Json::parse(config::to_text(options.default_chat_template_kwargs));
   out.seed = options.seed;
   out.return_tokens_as_token_ids = options.return_tokens_as_token_ids;
   out.enable_request_id_headers = options.enable_request_id_headers;

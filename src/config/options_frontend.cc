@@ -7,7 +7,6 @@ namespace {
 using S = ServeOptions;
 
 constexpr const char* kNoTls = "not built yet: TLS; put a proxy that ends TLS in front";
-constexpr const char* kNoTemplates = "not built yet: other chat templates; Llama 4's own format is built in";
 
 std::vector<Option> address_options() {
   return {
@@ -168,25 +167,21 @@ std::vector<Option> answer_options() {
   return {
       {.name = "chat-template",
        .kind = Kind::kString,
-       .tier = Tier::kRefuse,
-       .why = kNoTemplates,
-       .help = "Jinja template of chats, a file or text."},
+       .field = &S::chat_template,
+       .common = true,
+       .help = "Jinja template of chats, a file or the text itself, in place of Llama 4's own format."},
       {.name = "chat-template-content-format",
        .kind = Kind::kChoice,
-       .initial = "auto",
-       .tier = Tier::kAccept,
+       .field = &S::chat_template_content_format,
        .choices = {"auto", "string", "openai"},
-       .help = "Accepted; text and lists of parts are both understood."},
+       .help = "Whether a template gets contents as text (string) or as parts (openai)."},
       {.name = "default-chat-template-kwargs",
        .kind = Kind::kJson,
-       .tier = Tier::kRefuse,
-       .why = kNoTemplates,
-       .help = "Arguments of the chat template."},
+       .field = &S::default_chat_template_kwargs,
+       .help = "Arguments of the chat template where a request has none of that name."},
       {.name = "trust-request-chat-template",
        .kind = Kind::kBool,
-       .initial = "false",
-       .tier = Tier::kRefuse,
-       .why = kNoTemplates,
+       .field = &S::trust_request_chat_template,
        .help = "Requests may bring their own template."},
       {.name = "response-role",
        .kind = Kind::kString,

@@ -81,6 +81,10 @@ struct ServeOptions {
   std::string uds;
   std::vector<std::string> api_key;
   std::string response_role = "assistant";
+  std::string chat_template;  // a file or the text itself; empty: Llama 4's own format
+  std::string chat_template_content_format = "auto";
+  Json default_chat_template_kwargs = Json::object();
+  bool trust_request_chat_template = false;
   Json allowed_origins = Json::array({"*"});
   Json allowed_methods = Json::array({"*"});
   Json allowed_headers = Json::array({"*"});

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "chat/llama4_chat.h"
+#include "server/chat_prompt.h"
 #include "server/chat_writer.h"
 #include "server/request_common.h"
 
@@ -33,18 +33,6 @@ ToolUse resolve_tools(const ChatFields& fields, const ServerOptions& options) {
   use.offered = fields.tools;
   use.parse = true;
   return use;
-}
-
-chat::RenderOptions render_options(std::optional<bool> add_generation_prompt,
-                                   std::optional<bool> continue_final, const Json& kwargs) {
-  chat::RenderOptions render;
-  render.continue_final_message = continue_final.value_or(false);
-  render.add_generation_prompt = add_generation_prompt.value_or(true);
-  if (kwargs.is_object()) {
-    const auto placed = kwargs.find("tools_in_user_message");
-    if (placed != kwargs.end() && placed->is_boolean()) render.tools_in_user_message = placed->get<bool>();
-  }
-  return render;
 }
 
 // 0 and null both leave the length to the context; the newer name wins.
@@ -84,10 +72,6 @@ std::string text_of_last_message(const Json& messages, const std::string& role) 
 }
 
 void refuse_chat_fields(const ChatFields& fields) {
-  if (fields.chat_template) {
-    throw RequestError(
-        "`chat_template` in a request is not supported: templates are not taken from clients.");
-  }
   if (!fields.structural_tag.is_null()) throw RequestError("`structural_tag` is not supported yet.");
   refuse_unsupported(fields);
 }
@@ -103,9 +87,11 @@ PreparedRequest prepare_chat(const Service& service, const HttpRequest& request)
   const ToolUse tools = resolve_tools(fields, options);
 
   Job job = make_job(service, fields, "chatcmpl-" + base_request_id(request, fields.request_id));
-  const chat::RenderOptions render = render_options(
-      fields.add_generation_prompt, fields.continue_final_message, fields.chat_template_kwargs);
-  const std::string text = chat::render(fields.messages, tools.offered, render);
+  const bool add_generation_prompt = fields.add_generation_prompt.value_or(true);
+  const std::string text =
+      render_chat(service, {fields.messages, tools.offered, fields.documents, fields.chat_template,
+                            fields.chat_template_kwargs, add_generation_prompt,
+                            fields.continue_final_message.value_or(false)});
   std::vector<int32_t> ids = service.tokenizer->encode(text, fields.add_special_tokens.value_or(false));
   if (fields.truncate_prompt_tokens)
     truncate_prompt(ids, *fields.truncate_prompt_tokens, options.max_model_len - 1);
@@ -121,8 +107,8 @@ PreparedRequest prepare_chat(const Service& service, const HttpRequest& request)
   apply_engine_rules(fields, options, wanted, job);
 
   ChatShape shape;
-  shape.role = render.add_generation_prompt ? options.response_role
-                                            : fields.messages.back()["role"].get<std::string>();
+  shape.role =
+      add_generation_prompt ? options.response_role : fields.messages.back()["role"].get<std::string>();
   if (fields.echo.value_or(false)) shape.echo = text_of_last_message(fields.messages, shape.role);
   shape.logprobs = job.params.logprobs;
   shape.show_prompt_logprobs = wanted.prompt.has_value();

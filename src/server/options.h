@@ -3,11 +3,13 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "chat/chat_template.h"
 #include "chat/tool_parser.h"
 #include "model/config.h"
 
@@ -69,6 +71,11 @@ struct ServerOptions {
   std::optional<chat::ToolFormat> tool_format;
   bool exclude_tools_when_tool_choice_none = false;
   std::string response_role = "assistant";
+
+  std::shared_ptr<const chat::ChatTemplate> chat_template;          // null: Llama 4's own format
+  chat::ContentFormat content_format = chat::ContentFormat::kAuto;  // of templates in requests
+  bool trust_request_chat_template = false;
+  chat::Json default_chat_template_kwargs = chat::Json::object();
 
   std::optional<int64_t> seed;  // --seed: of requests without one
 

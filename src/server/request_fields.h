@@ -39,7 +39,7 @@ struct CompletionFields : GenerationFields {
 };
 
 struct ChatFields : GenerationFields {
-  Json messages, tools, tool_choice, chat_template_kwargs, structural_tag;
+  Json messages, tools, tool_choice, chat_template_kwargs, documents, structural_tag;
   std::optional<std::string> chat_template;
   std::optional<int64_t> max_completion_tokens, top_logprobs;
   std::optional<bool> logprobs, add_generation_prompt, continue_final_message;
@@ -47,7 +47,7 @@ struct ChatFields : GenerationFields {
 
 struct TokenizeFields {
   std::optional<std::string> model, prompt, chat_template;
-  Json messages, tools, chat_template_kwargs;
+  Json messages, tools, chat_template_kwargs, documents;
   std::optional<bool> add_special_tokens, return_token_strs, add_generation_prompt, continue_final_message;
 };
 

@@ -1,7 +1,7 @@
 #include "server/tokenize.h"
 
 #include "base/log.h"
-#include "chat/llama4_chat.h"
+#include "server/chat_prompt.h"
 #include "server/errors.h"
 #include "server/request_common.h"
 
@@ -12,14 +12,10 @@ std::vector<int32_t> encode_request(const Service& service, const TokenizeFields
   if (fields.messages.is_null()) {
     return service.tokenizer->encode(*fields.prompt, fields.add_special_tokens.value_or(true));
   }
-  if (fields.chat_template) {
-    throw RequestError(
-        "`chat_template` in a request is not supported: templates are not taken from clients.");
-  }
-  chat::RenderOptions render;
-  render.add_generation_prompt = fields.add_generation_prompt.value_or(true);
-  render.continue_final_message = fields.continue_final_message.value_or(false);
-  const std::string text = chat::render(fields.messages, fields.tools, render);
+  const std::string text =
+      render_chat(service, {fields.messages, fields.tools, fields.documents, fields.chat_template,
+                            fields.chat_template_kwargs, fields.add_generation_prompt.value_or(true),
+                            fields.continue_final_message.value_or(false)});
   return service.tokenizer->encode(text, fields.add_special_tokens.value_or(false));
 }
 

@@ -4,6 +4,7 @@
 json_cases.jsonl      JSON texts and json.dumps of their values in three forms
 pythonic_cases.jsonl  replies and the calls that Python's ast finds in them, arguments by json.dumps
 render_cases.jsonl    random chats rendered by Llama 4's official template, which transformers carries
+llama4_official.jinja that template (transformers, Apache-2.0)
 """
 import ast
 import importlib.util
@@ -151,6 +152,7 @@ def render_cases(rng):
 
 def main():
     OUT.mkdir(parents=True, exist_ok=True)
+    (OUT / "llama4_official.jinja").write_text(official_template(), encoding="utf-8")
     for make in (json_cases, pythonic_cases, render_cases):
         with open(OUT / f"{make.__name__}.jsonl", "w", encoding="utf-8") as out:
             out.writelines(json.dumps(case) + "\n" for case in make(random.Random(4)))
