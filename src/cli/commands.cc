@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "checkpoint/load.h"
+#include "cli/bench.h"
 #include "cli/collect_env.h"
 #include "cli/model_location.h"
 #include "cli/serve.h"
@@ -32,6 +33,8 @@ int report_environment(const Words&) {
 
 int serve_process(const Words& arguments) { return serve(arguments, config::process_environment()); }
 
+int bench_process(const Words& arguments) { return bench(arguments, config::process_environment()); }
+
 struct Command {
   const char* name;
   int (*run)(const Words&);  // null: not built yet
@@ -42,7 +45,7 @@ constexpr Command kCommands[] = {
     {"serve", serve_process, "serve a model over OpenAI's HTTP API"},
     {"inspect", inspect, "list a checkpoint's tensors, scales and memory plan without loading it"},
     {"collect-env", report_environment, "what a bug report should say about this machine"},
-    {"bench", nullptr, "measure a server (not built yet)"},
+    {"bench", bench_process, "measure a server: outrider bench serve"},
     {"chat", nullptr, "talk to a server (not built yet)"},
     {"complete", nullptr, "complete text with a server (not built yet)"},
     {"run-batch", nullptr, "answer a file of requests (not built yet)"},

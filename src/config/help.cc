@@ -10,7 +10,11 @@
 namespace outrider::config {
 namespace {
 
-constexpr const char* kUsage = "usage: outrider serve [model] [options]\n";
+constexpr HelpText kServe = {
+    "usage: outrider serve [model] [options]\n",
+    "Serves MODEL, a checkpoint folder or Hugging Face id, over OpenAI's HTTP API.\n"
+    "Options may be abbreviated and stand in a YAML file (--config FILE); flags win over the file, the file\n"
+    "over vLLM's environment variables."};
 
 std::string lower(std::string_view text) {
   std::string result;
@@ -84,10 +88,10 @@ void append_wrapped(const std::string& text, std::string& out) {
   }
 }
 
-void append_option(const Option& option, std::string& out) {
+void append_option(const OptionTable& table, const Option& option, std::string& out) {
   out += "  --" + std::string(option.name);
   for (const char* alias : option.aliases) out += ", " + std::string(alias);
-  for (const std::string& negation : serve_table().negations(option)) out += ", " + negation;
+  for (const std::string& negation : table.negations(option)) out += ", " + negation;
   out += metavar(option) + "\n";
   std::string text = option.help;
   const std::string initial = default_text(option);
@@ -97,30 +101,25 @@ void append_option(const Option& option, std::string& out) {
   append_wrapped(text, out);
 }
 
-void append_group(const OptionGroup& group, std::string& out) {
+void append_group(const OptionTable& table, const OptionGroup& group, std::string& out) {
   out += "\n" + std::string(group.name) + ": " + group.summary + "\n";
-  for (const Option& option : group.options) append_option(option, out);
+  for (const Option& option : group.options) append_option(table, option, out);
 }
 
-std::string overview() {
-  std::string out = kUsage;
-  out +=
-      "\nServes MODEL, a checkpoint folder or Hugging Face id, over OpenAI's HTTP API.\n"
-      "Options may be abbreviated and stand in a YAML file (--config FILE); flags win over the file, the "
-      "file\n"
-      "over vLLM's environment variables.\n\nOften used:\n";
-  for (const OptionGroup& group : serve_table().groups()) {
+std::string overview(const OptionTable& table, const HelpText& text) {
+  std::string out = std::string(text.usage) + "\n" + text.about + "\n\nOften used:\n";
+  for (const OptionGroup& group : table.groups()) {
     for (const Option& option : group.options) {
-      if (option.common) append_option(option, out);
+      if (option.common) append_option(table, option, out);
     }
   }
-  out += "\nMore: --help=listgroup, --help=GROUP, --help=WORD, --help=all, --help=markdown\n";
-  return out;
+  out += "\nMore: --help=listgroup, --help=GROUP, --help=WORD, --help=all";
+  return out + (&text == &kServe ? ", --help=markdown\n" : "\n");
 }
 
-std::string group_list() {
-  std::string out = kUsage;
-  for (const OptionGroup& group : serve_table().groups()) {
+std::string group_list(const OptionTable& table, const HelpText& text) {
+  std::string out = text.usage;
+  for (const OptionGroup& group : table.groups()) {
     out += "  --help=" + std::string(group.name) + std::string(14 - std::string(group.name).size(), ' ') +
            group.summary + " (" + std::to_string(group.options.size()) + " options)\n";
   }
@@ -173,21 +172,24 @@ std::string markdown() {
 }  // namespace
 
 std::string serve_help(const std::string& topic) {
+  return lower(topic) == "markdown" ? markdown() : command_help(serve_table(), kServe, topic);
+}
+
+std::string command_help(const OptionTable& table, const HelpText& text, const std::string& topic) {
   const std::string word = lower(topic);
-  if (word.empty()) return overview();
-  if (word == "listgroup") return group_list();
-  if (word == "markdown") return markdown();
-  std::string out = kUsage;
+  if (word.empty()) return overview(table, text);
+  if (word == "listgroup") return group_list(table, text);
+  std::string out = text.usage;
   const size_t usage_size = out.size();
-  for (const OptionGroup& group : serve_table().groups()) {
-    if (word == "all" || word == "page" || word == group.name) append_group(group, out);
+  for (const OptionGroup& group : table.groups()) {
+    if (word == "all" || word == "page" || word == group.name) append_group(table, group, out);
   }
   if (out.size() > usage_size) return out;
-  for (const OptionGroup& group : serve_table().groups()) {
+  for (const OptionGroup& group : table.groups()) {
     for (const Option& option : group.options) {
       const std::string names = lower(std::string(option.name) + " " + joined(option.aliases, " "));
       if (names.find(word) != std::string::npos || lower(option.help).find(word) != std::string::npos) {
-        append_option(option, out);
+        append_option(table, option, out);
       }
     }
   }

@@ -12,11 +12,6 @@
 namespace outrider::config {
 namespace {
 
-// A value as its user would write it on a command line.
-std::string shown(const Json& value) { return value.is_string() ? value.get<std::string>() : to_text(value); }
-
-bool is_switch(const Option& option) { return option.kind == Kind::kBool || option.kind == Kind::kFlag; }
-
 void merge_into(Json& target, const Json& source) {
   for (const auto& [key, value] : source.items()) {
     Json& slot = target[key];
@@ -54,7 +49,8 @@ class Assembler {
     }
     for (const auto& [name, given] : given_) {
       const Option& option = *table_.by_name(name);
-      check_tier(option, given.value);
+      const std::string warning = effect_warning(option, given.value);
+      if (!warning.empty()) options_.warnings.push_back(warning);
       set_field(option, given.value, options_);
     }
     options_.given = std::move(given_);
@@ -102,19 +98,6 @@ class Assembler {
     if (dotted.value.is_null()) dotted.value = Json::object();
     merge_into(dotted.value, value);
     dotted.origin = argument.origin;
-  }
-
-  void check_tier(const Option& option, const Json& value) {
-    if (option.tier == Tier::kWorks || option.tier == Tier::kAccept) return;
-    if (value.is_null() || value == default_value(option) || (value.is_structured() && value.empty())) return;
-    const std::string text = shown(value);
-    if (std::find(option.works.begin(), option.works.end(), text) != option.works.end()) return;
-    if (option.tier == Tier::kRefuse) {
-      refuse_value(option, (is_switch(option) ? "" : text + " cannot be used: ") + option.why);
-    }
-    const std::string name = is_switch(option) && value == false ? "--no-" : "--";
-    options_.warnings.push_back(name + option.name + (is_switch(option) ? "" : " " + text) +
-                                " has no effect: " + option.why);
   }
 
   const OptionTable& table_;

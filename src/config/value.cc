@@ -123,6 +123,7 @@ Json parse_choice(const Option& option, const std::string& word) {
 
 bool means_unset(const Option& option, const std::string& word) {
   if (std::string_view(option.name) == "max-model-len" && (word == "auto" || word == "-1")) return true;
+  if (std::string_view(option.name) == "request-rate" && word == "inf") return true;
   if (word != "" && word != "None") return false;
   if (std::string_view(option.name) == "host") return true;  // all IPv4 addresses
   const Json initial = default_value(option);
@@ -222,6 +223,21 @@ void set_field(const Option& option, const Json& value, ServeOptions& options) {
         }
       },
       option.field);
+}
+
+bool is_switch(const Option& option) { return option.kind == Kind::kBool || option.kind == Kind::kFlag; }
+
+std::string effect_warning(const Option& option, const Json& value) {
+  if (option.tier == Tier::kWorks || option.tier == Tier::kAccept) return "";
+  if (value.is_null() || value == default_value(option) || (value.is_structured() && value.empty()))
+    return "";
+  const std::string text = value.is_string() ? value.get<std::string>() : to_text(value);
+  if (std::find(option.works.begin(), option.works.end(), text) != option.works.end()) return "";
+  if (option.tier == Tier::kRefuse) {
+    refuse_value(option, (is_switch(option) ? "" : text + " cannot be used: ") + option.why);
+  }
+  const std::string name = is_switch(option) && value == false ? "--no-" : "--";
+  return name + option.name + (is_switch(option) ? "" : " " + text) + " has no effect: " + option.why;
 }
 
 std::string to_text(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }

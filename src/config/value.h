@@ -22,6 +22,13 @@ Json get_field(const Option& option, const ServeOptions& options);
 // `value` has come from parse_value.
 void set_field(const Option& option, const Json& value, ServeOptions& options);
 
+// --x or --no-x, without a value.
+bool is_switch(const Option& option);
+
+// What to tell the user of a value without effect; empty when there is nothing to tell. Throws UsageError for
+// a value that must not be ignored.
+std::string effect_warning(const Option& option, const Json& value);
+
 // As Python's repr would print it: 'text', True, None.
 std::string python_repr(const Json& value);
 std::string to_text(const Json& value);  // JSON; invalid UTF-8 replaced

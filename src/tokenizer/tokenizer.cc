@@ -76,6 +76,7 @@ struct Tokenizer::Impl {
   std::optional<Bpe> bpe;
   int32_t bos_id = -1;
   int32_t eos_id = -1;
+  int32_t encoder_size = 0;
 
  private:
   void insert_vocabulary(const TokenizerJson& file, const std::string& origin);
@@ -90,6 +91,7 @@ Tokenizer::Impl::Impl(const TokenizerJson& file, const std::string& origin) {
   build_bpe(file, origin);
   pre_tokenizer.emplace(file.pattern, origin);
   bos_id = file.bos_id;
+  encoder_size = static_cast<int32_t>(file.vocabulary.size());
   if (bos_id >= 0 && !vocabulary.has(bos_id)) {
     throw CheckpointError(origin + ": the post-processor's token " + std::to_string(bos_id) +
                           " does not exist");
@@ -238,6 +240,7 @@ int32_t Tokenizer::token_id(std::string_view token) const {
 bool Tokenizer::is_special(int32_t id) const { return impl_->vocabulary.is_special(id); }
 bool Tokenizer::has_token(int32_t id) const { return impl_->vocabulary.has(id); }
 int32_t Tokenizer::size() const { return impl_->vocabulary.size(); }
+int32_t Tokenizer::encoder_size() const { return impl_->encoder_size; }
 int32_t Tokenizer::bos_id() const { return impl_->bos_id; }
 int32_t Tokenizer::eos_id() const { return impl_->eos_id; }
 

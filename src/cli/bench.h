@@ -1,0 +1,14 @@
+// `outrider bench serve`.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "config/serve_options.h"
+
+namespace outrider::cli {
+
+// `arguments`: what follows `bench`. Returns the exit code. Throws StartupError.
+int bench(const std::vector<std::string>& arguments, const config::Environment& environment);
+
+}  // namespace outrider::cli
