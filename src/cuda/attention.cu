@@ -8,21 +8,20 @@ namespace {
 
 constexpr int kMergeBlocksPerSm = 4;
 
-AttentionKernels kernels_for(const AttentionShape& shape, AttentionPath path) {
+AttentionKernels kernels_for(const AttentionShape& shape) {
   const bool fp8 = shape.dtype == model::KvDtype::kFp8E4m3;
   if ((!fp8 && shape.dtype != model::KvDtype::kBf16) || (shape.head_dim != 64 && shape.head_dim != 128) ||
       shape.heads % shape.kv_heads != 0 || shape.heads / shape.kv_heads > 8) {
     throw DeviceError("attention: no kernel for " + std::to_string(shape.heads) + "/" +
                       std::to_string(shape.kv_heads) + " heads of " + std::to_string(shape.head_dim));
   }
-  if (path == AttentionPath::kPlain) return plain_attention_kernels(shape);
   return fp8 ? fp8_attention_kernels(shape) : bf16_attention_kernels(shape);
 }
 
 }  // namespace
 
-Attention::Attention(const AttentionShape& shape, int num_sms, AttentionPath path)
-    : shape_(shape), num_sms_(num_sms), kernels_(kernels_for(shape, path)) {}
+Attention::Attention(const AttentionShape& shape, int num_sms)
+    : shape_(shape), num_sms_(num_sms), kernels_(kernels_for(shape)) {}
 
 AttentionTiling Attention::tiling(int max_partials) const {
   return {kernels_.narrow_tokens, kernels_.wide_tokens, shape_.kv_heads,

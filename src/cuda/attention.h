@@ -43,13 +43,11 @@ struct AttentionKernels {
   int narrow_blocks_per_sm = 1;
 };
 
-enum class AttentionPath { kPlain, kTensorCores };
-
 class Attention {
  public:
   // Throws DeviceError for shapes without a kernel: head_dim other than 64 or 128, groups of more than 8
   // heads.
-  Attention(const AttentionShape& shape, int num_sms, AttentionPath path = AttentionPath::kPlain);
+  Attention(const AttentionShape& shape, int num_sms);
   AttentionTiling tiling(int max_partials) const;
   void operator()(const AttentionCall& call, cudaStream_t stream) const;
 

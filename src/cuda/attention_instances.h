@@ -8,6 +8,5 @@ namespace outrider::cuda {
 // One file each, for the compiler's sake. They let the kernels use the shared memory that they need.
 AttentionKernels fp8_attention_kernels(const AttentionShape& shape);
 AttentionKernels bf16_attention_kernels(const AttentionShape& shape);
-AttentionKernels plain_attention_kernels(const AttentionShape& shape);
 
 }  // namespace outrider::cuda

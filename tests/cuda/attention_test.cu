@@ -13,7 +13,6 @@ namespace {
 using model::KvDtype;
 using test::AttentionCase;
 
-constexpr AttentionPath kPaths[] = {AttentionPath::kPlain, AttentionPath::kTensorCores};
 constexpr KvDtype kTypes[] = {KvDtype::kFp8E4m3, KvDtype::kBf16};
 constexpr AttentionShape kShapes[] = {{40, 8, 128}, {8, 2, 64}, {4, 2, 64}};
 
@@ -61,11 +60,8 @@ void run_case(const AttentionCase& c, unsigned seed) {
                                   << c.context << " new " << c.new_tokens);
   const AttentionShape shape{c.heads, c.kv_heads, c.head_dim, c.dtype};
   const PagedSequences data(shape, c.chunk_size, {{c.context, c.new_tokens}}, seed);
-  for (AttentionPath path : kPaths) {
-    SCOPED_TRACE(testing::Message() << "path " << int(path));
-    const Attention attention(shape, num_sms(), path);
-    expect_close(data, shape, 0, data.run(attention, {{0, 0, c.new_tokens}}, Split::kAsPlanned));
-  }
+  const Attention attention(shape, num_sms());
+  expect_close(data, shape, 0, data.run(attention, {{0, 0, c.new_tokens}}, Split::kAsPlanned));
 }
 
 TEST(CudaAttention, every_shared_case_is_within_its_bound_of_the_exact_result) {
@@ -108,11 +104,10 @@ void expect_same(const Rows& rows, const Rows& expected, const char* what) {
   }
 }
 
-void expect_same_bits_in_any_company(const AttentionShape& shape, AttentionPath path, int chunk_size) {
+void expect_same_bits_in_any_company(const AttentionShape& shape, int chunk_size) {
   SCOPED_TRACE(testing::Message() << "dtype " << int(shape.dtype) << " heads " << shape.heads << "/"
-                                  << shape.kv_heads << "x" << shape.head_dim << " chunk " << chunk_size
-                                  << " path " << int(path));
-  const Attention attention(shape, num_sms(), path);
+                                  << shape.kv_heads << "x" << shape.head_dim << " chunk " << chunk_size);
+  const Attention attention(shape, num_sms());
   const std::vector<TestSequence> sequences = {{0, 150}, {470, 90}, {2000, 40},
                                                {63, 3},  {1024, 1}, {1700, 70}};
   const PagedSequences data(shape, chunk_size, sequences, 77);
@@ -146,7 +141,8 @@ TEST(CudaAttention, a_row_has_the_same_bits_in_any_company_and_however_its_promp
     for (KvDtype dtype : kTypes) {
       shape.dtype = dtype;
       for (int chunk : {0, 100, 640}) {
-        for (AttentionPath path : kPaths) expect_same_bits_in_any_company(shape, path, chunk);
+        expect_same_bits_in_any_company(shape, chunk);
+        if (HasFatalFailure()) return;
       }
     }
   }
@@ -155,7 +151,7 @@ TEST(CudaAttention, a_row_has_the_same_bits_in_any_company_and_however_its_promp
 TEST(CudaAttention, two_runs_of_a_full_batch_have_the_same_bits) {
   NEEDS_GPU();
   const AttentionShape shape{40, 8, 128, KvDtype::kFp8E4m3};
-  const Attention attention(shape, num_sms(), AttentionPath::kTensorCores);
+  const Attention attention(shape, num_sms());
   std::vector<TestSequence> sequences;
   std::vector<Piece> pieces;
   for (int s = 0; s < 96; ++s) {
