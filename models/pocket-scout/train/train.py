@@ -245,6 +245,8 @@ def main():
     save(model, a.out)
     report(model, tokenizer, dtype, a.device, 512 if a.device == "cuda" else 8)
     print(f"{step} steps, {seen / 1e6:.0f} M tokens, {time.time() - START:.0f} s", flush=True)
+    for producer in multiprocessing.active_children():  # they would keep the output's pipe open
+        producer.terminate()
     os._exit(0)
 
 
