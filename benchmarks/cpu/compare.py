@@ -4,7 +4,7 @@ Each repeat starts either server and asks, over HTTP with prompts of random toke
   start        seconds from exec to the answer of a first request of 16 tokens
   prefill      1024 tokens / seconds of a request for one token
   decode 1     tokens / (seconds of a request for many tokens - seconds of one for one)
-  decode 16    tokens of 16 requests at once / seconds until the last has ended, prompts of 32 tokens included
+  decode 16    tokens of 16 requests at once / seconds until the last has ended, prompts of 8 tokens included
 Beside wall time stands the CPU time that the server's threads used: the one that other load on the machine distorts least.
 """
 import argparse
@@ -59,7 +59,7 @@ def measure(kind, arguments, tokens):
         one, many = timed(server, 16, 1), timed(server, 16, tokens + 1)
         rows["decode 1"] = (tokens / max(1e-9, many.wall - one.wall), tokens / max(1e-9, many.cpu - one.cpu))
         with concurrent.futures.ThreadPoolExecutor(SLOTS) as threads, Clock(server) as clock:
-            list(threads.map(lambda _: server.complete(prompt(32), tokens), range(SLOTS)))
+            list(threads.map(lambda _: server.complete(prompt(8), tokens), range(SLOTS)))
         rows["decode 16"] = (SLOTS * tokens / clock.wall, SLOTS * tokens / clock.cpu)
     return rows
 

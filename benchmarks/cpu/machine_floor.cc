@@ -101,7 +101,7 @@ int main(int argc, char** argv) {
     return static_cast<double>(words) * 4;
   });
   const double flops = outrider::best_rate(threads, [&](int t) {
-    return HWY_DYNAMIC_DISPATCH(outrider::multiply_add)(3'000'000, &sinks[size_t(t) * 16]);
+    return HWY_DYNAMIC_DISPATCH(outrider::multiply_add)(20'000'000, &sinks[size_t(t) * 16]);
   });
   std::printf("{\"threads\": %d, \"read_gb_s\": %.2f, \"fma_gflop_s\": %.1f}\n", threads, bytes * 1e-9,
               flops * 1e-9);

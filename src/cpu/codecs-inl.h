@@ -108,12 +108,25 @@ struct Nvfp4Codec {
   alignas(64) static constexpr float kValues[16] = {
       0.0f,  0x1p24f,  0x1p25f,  0x1.8p25f,  0x1p26f,  0x1.8p26f,  0x1p27f,  0x1.8p27f,
       -0.0f, -0x1p24f, -0x1p25f, -0x1.8p25f, -0x1p26f, -0x1.8p26f, -0x1p27f, -0x1.8p27f};
+#if HWY_TARGET <= HWY_AVX3
+  // kValues as bf16, twice: the permutation of halves looks at the lowest five bits, of which four are a
+  // code.
+  alignas(64) static constexpr uint16_t kHalves[32] = {
+      0,      0x4b80, 0x4c00, 0x4c40, 0x4c80, 0x4cc0, 0x4d00, 0x4d40,  //
+      0x8000, 0xcb80, 0xcc00, 0xcc40, 0xcc80, 0xccc0, 0xcd00, 0xcd40,  //
+      0,      0x4b80, 0x4c00, 0x4c40, 0x4c80, 0x4cc0, 0x4d00, 0x4d40,  //
+      0x8000, 0xcb80, 0xcc00, 0xcc40, 0xcc80, 0xccc0, 0xcd00, 0xcd40};
+#endif
   template <int kIndex>
   static HWY_INLINE VF expand(VU words) {
 #if HWY_TARGET <= HWY_AVX3
-    // One permutation of 16 floats; the instruction looks at the lowest four bits of each index only.
-    if constexpr (kIndex > 0) words = hn::ShiftRight<4 * kIndex>(words);
-    return VF{_mm512_permutexvar_ps(words.raw, hn::Load(DF(), kValues).raw)};
+    // One permutation for two columns, four apart; it and the shift are shared.
+    const hn::Repartition<uint16_t, DU> d16;
+    auto codes = hn::BitCast(d16, words);
+    if constexpr (kIndex % 4 > 0) codes = hn::ShiftRight<4 * (kIndex % 4)>(codes);
+    const VU pair{_mm512_permutexvar_epi16(codes.raw, hn::Load(d16, kHalves).raw)};
+    if constexpr (kIndex < 4) return hn::BitCast(DF(), hn::ShiftLeft<16>(pair));
+    return hn::BitCast(DF(), hn::And(pair, hn::Set(DU(), 0xffff0000u)));
 #elif HWY_TARGET == HWY_SCALAR
     return hn::Set(DF(), kValues[(hn::GetLane(words) >> (4 * kIndex)) & 15u]);
 #else

@@ -29,12 +29,21 @@ int64_t workspace_floats() { return kMatmulRows * (kTileStride + kPanelRows); }
 template <class Codec>
 constexpr float kUnitOfSums = Codec::kUnitOfX / Codec::kUnit;
 
-template <class Codec, int kRows, int kIndex = 0>
-HWY_INLINE void fma_word(VU words, const float* x, int64_t ldx, VF* acc) {
-  const VF w = Codec::template expand<kIndex>(words);
+// A word of each chain times its columns of x. Column by column over the chains: a chain's own sums wait for
+// each other, and the scheduler does not look far enough ahead to find the next chain behind them.
+template <class Codec, int kRows, int kChains, int kIndex = 0>
+HWY_INLINE void fma_words(const VU* words, const float* x, int64_t ldx, VF (*acc)[kRows]) {
   OUTRIDER_UNROLL
-  for (int r = 0; r < kRows; ++r) acc[r] = hn::MulAdd(hn::Set(DF(), x[r * ldx + kIndex]), w, acc[r]);
-  if constexpr (kIndex + 1 < Codec::kPerWord) fma_word<Codec, kRows, kIndex + 1>(words, x, ldx, acc);
+  for (int c = 0; c < kChains; ++c) {
+    const VF w = Codec::template expand<kIndex>(words[c]);
+    OUTRIDER_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      acc[c][r] = hn::MulAdd(hn::Set(DF(), x[r * ldx + kIndex]), w, acc[c][r]);
+    }
+  }
+  if constexpr (kIndex + 1 < Codec::kPerWord) {
+    fma_words<Codec, kRows, kChains, kIndex + 1>(words, x, ldx, acc);
+  }
 }
 
 // Stores `value` (kLanes outputs from row `row` of W on) where those rows exist.
@@ -63,24 +72,42 @@ HWY_INLINE void direct_panels(const MatmulJob& job, int panel, const float* x, f
     OUTRIDER_UNROLL
     for (int r = 0; r < kRows; ++r) acc[c][r] = hn::Zero(DF());
   }
+  // Words and sums of all chains fit in 32 registers; with shorter vectors there are more chains than that.
+  constexpr int kTogether = kVecs == 1 ? kChains : 1;
   constexpr int kStep = Codec::kBlockScaled ? 16 : Codec::kPerWord;
   for (int col = 0; col < w.cols; col += kStep) {
+    const int64_t at = int64_t{col / Codec::kPerWord} * kPanelRows;
     OUTRIDER_UNROLL
-    for (int c = 0; c < kChains; ++c) {
-      const int p = c / kVecs, v = c % kVecs;
-      const uint32_t* at = words[p] + (col / Codec::kPerWord) * kPanelRows + v * kLanes;
+    for (int first = 0; first < kChains; first += kTogether) {
+      VU line[kTogether];
+      auto load_words = [&](int64_t offset) {
+        OUTRIDER_UNROLL
+        for (int i = 0; i < kTogether; ++i) {
+          const int c = first + i;
+          line[i] = hn::Load(du, words[c / kVecs] + offset + (c % kVecs) * kLanes);
+        }
+      };
+      load_words(at);
       if constexpr (Codec::kBlockScaled) {
-        VF sum[kRows];
+        VF sum[kTogether][kRows];
         OUTRIDER_UNROLL
-        for (int r = 0; r < kRows; ++r) sum[r] = hn::Zero(DF());
-        fma_word<Codec, kRows>(hn::Load(du, at), x + col, ldx, sum);
-        fma_word<Codec, kRows>(hn::Load(du, at + kPanelRows), x + col + 8, ldx, sum);
-        const VF scale =
-            Codec::block_scale(w.block_scales + (panel + p) * w.scales_per_panel() + col + v * kLanes);
+        for (int i = 0; i < kTogether; ++i) {
+          OUTRIDER_UNROLL
+          for (int r = 0; r < kRows; ++r) sum[i][r] = hn::Zero(DF());
+        }
+        fma_words<Codec, kRows, kTogether>(line, x + col, ldx, sum);
+        load_words(at + kPanelRows);
+        fma_words<Codec, kRows, kTogether>(line, x + col + 8, ldx, sum);
         OUTRIDER_UNROLL
-        for (int r = 0; r < kRows; ++r) acc[c][r] = hn::MulAdd(sum[r], scale, acc[c][r]);
+        for (int i = 0; i < kTogether; ++i) {
+          const int c = first + i;
+          const VF scale = Codec::block_scale(w.block_scales + (panel + c / kVecs) * w.scales_per_panel() +
+                                              col + (c % kVecs) * kLanes);
+          OUTRIDER_UNROLL
+          for (int r = 0; r < kRows; ++r) acc[c][r] = hn::MulAdd(sum[i][r], scale, acc[c][r]);
+        }
       } else {
-        fma_word<Codec, kRows>(hn::Load(du, at), x + col, ldx, acc[c]);
+        fma_words<Codec, kRows, kTogether>(line, x + col, ldx, acc + first);
       }
     }
   }
