@@ -205,7 +205,7 @@ void Sampler::run(const float* logits, std::span<const SampleRow> rows, const ui
     args_.results = results.rows_.as<RowResult>() + begin;
     sample_rows(args_, static_cast<int>(part.size()), stream);
   }
-  next_stage(stream);
+  if (stage().count > 0 || !stage().retired.empty()) next_stage(stream);
 }
 
 }  // namespace outrider::cuda

@@ -52,13 +52,13 @@ __device__ __forceinline__ float admitted(const Row& row, float x, int32_t id) {
 }
 
 // Reads the slice; kKeep: into shared memory. This thread's best.
-template <bool kKeep>
-__device__ Best load(const Row& row, const Slice& slice) {
+template <bool kKeep, typename Admit>
+__device__ Best load(const Row& row, const Slice& slice, Admit admit) {
   constexpr int kUnroll = 4;
   Best best;
   if (!row.aligned) {
     for (int i = threadIdx.x; i < slice.size; i += kThreads) {
-      const float x = admitted(row, row.logits[slice.first + i], slice.first + i);
+      const float x = admit(row.logits[slice.first + i], slice.first + i);
       if (kKeep) slice.values[i] = x;
       best.take(x, slice.first + i);
     }
@@ -77,10 +77,7 @@ __device__ Best load(const Row& row, const Slice& slice) {
       const int quad = base + j * kThreads;
       if (quad >= quads) break;
       const int id = slice.first + 4 * quad;
-      x[j].x = admitted(row, x[j].x, id);
-      x[j].y = admitted(row, x[j].y, id + 1);
-      x[j].z = admitted(row, x[j].z, id + 2);
-      x[j].w = admitted(row, x[j].w, id + 3);
+      x[j] = {admit(x[j].x, id), admit(x[j].y, id + 1), admit(x[j].z, id + 2), admit(x[j].w, id + 3)};
       best.take(x[j].x, id);
       best.take(x[j].y, id + 1);
       best.take(x[j].z, id + 2);
@@ -89,6 +86,14 @@ __device__ Best load(const Row& row, const Slice& slice) {
     }
   }
   return best;
+}
+
+template <bool kKeep>
+__device__ Best load(const Row& row, const Slice& slice) {
+  if (row.mask == nullptr && row.allowed == nullptr && slice.first + slice.size <= row.valid_vocab) {
+    return load<kKeep>(row, slice, [](float x, int32_t) { return sanitized(x); });
+  }
+  return load<kKeep>(row, slice, [&row](float x, int32_t id) { return admitted(row, x, id); });
 }
 
 __device__ __forceinline__ bool within(const Slice& slice, int32_t id) {

@@ -187,19 +187,16 @@ class Expected {
       before += weight;
     }
     double kept = 0;
+    const bool rounded = request_.params.temperature != 1.0 && std::count(row.begin(), row.end(), edge) > 1;
     for (size_t id = 0; id < row.size(); ++id) {
       const double weight = row[id] == kNoLogit ? 0.0 : std::exp(double{row[id]} - max);
-      if (request_.params.temperature != 1.0 && row[id] == edge && edges(row, edge) > 1) unsure_[id] = 1;
+      if (rounded && row[id] == edge) unsure_[id] = 1;  // scaled logits that differed before
       if (weight == 0.0) unsure_[id] = 0;
       if (unsure_[id]) unsure_mass_ += weight;
       if (processed_[id] != kNoLogit) kept += weight;
     }
     unsure_mass_ /= kept;
   }
-  static int64_t edges(const std::vector<float>& row, float edge) {
-    return std::count(row.begin(), row.end(), edge);
-  }
-
   bool accepts(int32_t token) const {
     if (token == token_) return true;
     if (token < 0 || token >= static_cast<int32_t>(raw_.size()) ||
