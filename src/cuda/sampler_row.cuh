@@ -49,6 +49,15 @@ __device__ uint32_t lowest_key(uint32_t low, uint32_t high, Predicate holds) {
   return low;
 }
 
+// Of the lanes up to this one.
+__device__ __forceinline__ uint64_t inclusive_scan(uint64_t value) {
+  for (int offset = 1; offset < 32; offset *= 2) {
+    const uint64_t before = __shfl_up_sync(kAllLanes, value, offset);
+    if (static_cast<int>(threadIdx.x % 32) >= offset) value += before;
+  }
+  return value;
+}
+
 // Static shared memory of a block. Fields that peers write have one writer between two cluster_syncs.
 struct Scratch {
   uint64_t warps[kWarps];
@@ -153,7 +162,7 @@ struct Weigher {
 
 // The id at which the sum of `weight(x, id)` in order of the ids first exceeds `target(total)`, which must be
 // less than the total; -1 where the total is 0. Each warp adds up a run of the slice; in the warp that holds
-// the target each lane then takes a run of that.
+// the target each lane then takes a run of that, and at last the warp a lane's.
 template <typename Weight, typename Target>
 __device__ int32_t locate(Team& team, const Slice& slice, Weight weight, Target target) {
   Scratch& scratch = team.scratch();
@@ -181,20 +190,20 @@ __device__ int32_t locate(Team& team, const Slice& slice, Weight weight, Target 
       const int from = min(begin + lane * part, end), to = min(from + part, end);
       uint64_t own = 0;
       for (int i = from; i < to; ++i) own += weight(slice.values[i], slice.first + i);
-      uint64_t upto = own;
-      for (int offset = 1; offset < 32; offset *= 2) {
-        const uint64_t before = __shfl_up_sync(kAllLanes, upto, offset);
-        if (lane >= offset) upto += before;
+      const uint64_t upto = inclusive_scan(own);
+      // The whole warp over the run of the one lane that passes the goal.
+      const int source = __ffs(__ballot_sync(kAllLanes, upto > goal)) - 1;
+      uint64_t passed = __shfl_sync(kAllLanes, upto - own, source);
+      const int last = __shfl_sync(kAllLanes, to, source);
+      int32_t found = -1;
+      for (int base = __shfl_sync(kAllLanes, from, source); base < last && found < 0; base += 32) {
+        const int i = base + lane;
+        uint64_t sum_to = inclusive_scan(i < last ? weight(slice.values[i], slice.first + i) : 0);
+        const unsigned beyond = __ballot_sync(kAllLanes, passed + sum_to > goal);
+        if (beyond != 0) found = slice.first + base + __ffs(beyond) - 1;
+        passed += __shfl_sync(kAllLanes, sum_to, 31);
       }
-      if (upto > goal && upto - own <= goal) {  // one lane
-        uint64_t passed = upto - own;
-        int i = from;
-        for (; i < to - 1; ++i) {
-          passed += weight(slice.values[i], slice.first + i);
-          if (passed > goal) break;
-        }
-        for (int block = 0; block < kRowBlocks; ++block) *peer(&scratch.located, block) = slice.first + i;
-      }
+      if (lane < kRowBlocks) *peer(&scratch.located, lane) = found;
     }
   }
   cluster_sync();

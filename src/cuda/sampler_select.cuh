@@ -22,9 +22,13 @@ struct Histogram {
   __device__ void clear() {
     for (int i = threadIdx.x; i < kBins; i += kThreads) low[i] = high[i] = 0;
   }
-  __device__ void add(int bin, uint64_t amount) {
+  __device__ void add(int bin, uint64_t amount) { carry(bin, amount, add_low(bin, amount)); }
+  // In two parts, so that the answers of several additions may be on their way at once.
+  __device__ uint32_t add_low(int bin, uint64_t amount) {
+    return atomicAdd(&low[bin], static_cast<uint32_t>(amount));
+  }
+  __device__ void carry(int bin, uint64_t amount, uint32_t old) {
     const auto part = static_cast<uint32_t>(amount);
-    const uint32_t old = atomicAdd(&low[bin], part);
     const uint32_t carried = static_cast<uint32_t>(amount >> 32) + (old + part < old ? 1 : 0);
     if (carried > 0) atomicAdd(&high[bin], carried);
   }
@@ -48,7 +52,7 @@ __device__ Picked pick_bin(Team& team, Histogram& histogram, uint64_t before, Go
   Scratch& scratch = team.scratch();
   cluster_sync();  // the histograms are complete
   const int bin = team.rank() * kShare + static_cast<int>(threadIdx.x);
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int warp = threadIdx.x / 32;
   uint64_t amount = 0;
   if (threadIdx.x < kShare) {
     for (int block = 0; block < kRowBlocks; ++block) {
@@ -62,11 +66,7 @@ __device__ Picked pick_bin(Team& team, Histogram& histogram, uint64_t before, Go
   picked.found = wanted > before && wanted <= before + shares.total;
   if (!picked.found) return picked;
 
-  uint64_t upto = amount;
-  for (int offset = 1; offset < 32; offset *= 2) {
-    const uint64_t below = __shfl_up_sync(kAllLanes, upto, offset);
-    if (lane >= offset) upto += below;
-  }
+  uint64_t upto = inclusive_scan(amount);
   for (int i = 0; i < warp && i < kShare / 32; ++i) upto += scratch.warps[i];
   upto += before + shares.before;
   if (threadIdx.x < kShare && upto >= wanted && upto - amount < wanted) {  // one thread of the cluster
@@ -103,18 +103,33 @@ __device__ Boundary find_boundary(Team& team, const Slice& slice, Histogram& his
   histogram.clear();
   __syncthreads();
   uint64_t rest = 0;  // of the last bin, which masked tokens may crowd
-#pragma unroll 4
-  for (int i = threadIdx.x; i < slice.size; i += kThreads) {
-    const float x = slice.values[i];
-    if (!cut.keeps(x, slice.first + i)) continue;
-    const float distance = weigher.distance(x);
-    const int bin = static_cast<int>(fminf(distance * kBinsPerOctave, kBins - 1.0f));
-    if (bin == kBins - 1) {
-      rest += kByWeight ? weigher.weight_at(distance) : 1;
-    } else if (kByWeight) {
-      histogram.add(bin, weigher.weight_at(distance));
-    } else {
-      histogram.count(bin);
+  constexpr int kUnroll = 4;
+  for (int base = threadIdx.x; base < slice.size; base += kUnroll * kThreads) {
+    int bin[kUnroll];
+    uint64_t amount[kUnroll];
+    uint32_t old[kUnroll];
+#pragma unroll
+    for (int j = 0; j < kUnroll; ++j) {
+      const int i = base + j * kThreads;
+      const float x = i < slice.size ? slice.values[i] : kMasked;
+      const float distance = weigher.distance(x);
+      bin[j] = static_cast<int>(fminf(distance * kBinsPerOctave, kBins - 1.0f));
+      amount[j] = kByWeight ? weigher.weight_at(distance) : 1;
+      if (i >= slice.size || !cut.keeps(x, slice.first + i)) amount[j] = 0;
+      if (bin[j] == kBins - 1) rest += amount[j], amount[j] = 0;
+    }
+#pragma unroll
+    for (int j = 0; j < kUnroll; ++j) {
+      if (amount[j] > 0) {
+        if (kByWeight)
+          old[j] = histogram.add_low(bin[j], amount[j]);
+        else
+          histogram.count(bin[j]);
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < kUnroll; ++j) {
+      if (kByWeight && amount[j] > 0) histogram.carry(bin[j], amount[j], old[j]);
     }
   }
   for (int offset = 16; offset > 0; offset /= 2) rest += __shfl_xor_sync(kAllLanes, rest, offset);
