@@ -1,5 +1,6 @@
 # The commands people use daily. `make help` lists them; CONTRIBUTING.md says more.
-# Only make itself need be there: each target first installs what it needs (scripts/install-deps.sh).
+# Only make itself need be there: each target first installs what it needs (scripts/install-deps.sh, and on a machine with
+# an NVIDIA driver scripts/install-cuda.sh).
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help build serve test test-clients format lint fuzz clean
@@ -10,9 +11,10 @@ export CCACHE_NOHASHDIR := 1
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-build:  ## build/outrider, optimised
+build:  ## build/outrider, optimised; with the CUDA runner where there is an NVIDIA driver or nvcc
 	@scripts/install-deps.sh build
-	@cmake -S . -B build -G Ninja --log-level=WARNING -DCMAKE_BUILD_TYPE=Release -DOUTRIDER_TESTS=OFF
+	@scripts/install-cuda.sh gpu
+	@cmake -S . -B build -G Ninja --log-level=NOTICE -DCMAKE_BUILD_TYPE=Release -DOUTRIDER_TESTS=OFF
 	@cmake --build build --target outrider
 
 serve: build  ## build, then serve Pocket Scout until Ctrl-C; flags in ARGS="--port 9000"

@@ -1,8 +1,30 @@
 # Kernels for Hopper (sm_90a: wgmma, TMA). The CUDA runtime is linked statically and finds the driver at run time, so that the
-# same binary starts where there is no GPU.
-if(NOT CMAKE_CUDA_COMPILER)
-  find_program(CMAKE_CUDA_COMPILER nvcc PATHS /usr/local/cuda/bin)
+# same binary starts where there is no GPU. Sets OUTRIDER_WITH_CUDA.
+set(OUTRIDER_WITH_CUDA OFF)
+set(nvcc "")
+if(OUTRIDER_SANITIZE OR OUTRIDER_FUZZ OR NOT CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  set(why_not "sanitizers, fuzzers and compilers other than g++ do without it")
+elseif(NOT OUTRIDER_CUDA STREQUAL "OFF")
+  set(nvcc "${CMAKE_CUDA_COMPILER}")
+  if(NOT nvcc)
+    execute_process(COMMAND ${CMAKE_SOURCE_DIR}/scripts/install-cuda.sh find
+      OUTPUT_VARIABLE nvcc OUTPUT_STRIP_TRAILING_WHITESPACE)
+  endif()
+  set(why_not "no nvcc 13.0 or newer; scripts/install-cuda.sh always installs one")
+else()
+  set(why_not "OUTRIDER_CUDA is OFF")
 endif()
+if(NOT nvcc)
+  if(OUTRIDER_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "OUTRIDER_CUDA=ON: ${why_not}")
+  endif()
+  message(NOTICE "CUDA runner: not built (${why_not})")
+  return()
+endif()
+message(NOTICE "CUDA runner: built with ${nvcc}")
+set(OUTRIDER_WITH_CUDA ON)
+
+set(CMAKE_CUDA_COMPILER "${nvcc}" CACHE FILEPATH "nvcc")
 set(CMAKE_CUDA_ARCHITECTURES OFF)  # CMake 3.25 does not know 90a
 enable_language(CUDA)
 if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # nor that this compiler takes C++20

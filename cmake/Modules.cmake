@@ -1,11 +1,12 @@
 # outrider_module(NAME USES <modules it may include> LINKS <libraries>): one static library from src/NAME/*.cc.
-# main.cc is left to the executable.
+# main.cc is left to the executable. The kernels, *.cu, belong to it where there is a CUDA compiler; without one nobody
+# links the module cuda.
 set(OUTRIDER_CLI_MAIN ${CMAKE_SOURCE_DIR}/src/cli/main.cc)
 
 function(outrider_module name)
   cmake_parse_arguments(ARG "" "" "USES;LINKS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cc)
-  if(OUTRIDER_CUDA)
+  if(OUTRIDER_WITH_CUDA)
     file(GLOB kernels CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cu)
     list(APPEND sources ${kernels})
   endif()
@@ -19,6 +20,9 @@ function(outrider_module name)
   endif()
   target_include_directories(outrider_${name} ${scope} ${CMAKE_SOURCE_DIR}/src)
   target_link_libraries(outrider_${name} ${scope} Threads::Threads ${ARG_LINKS})
+  if(NOT OUTRIDER_WITH_CUDA)
+    list(REMOVE_ITEM ARG_USES cuda)
+  endif()
   foreach(module ${ARG_USES})
     target_link_libraries(outrider_${name} ${scope} outrider_${module})
   endforeach()

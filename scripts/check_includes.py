@@ -63,7 +63,7 @@ def find_cycle(allowed: dict[str, set[str]]) -> list[str]:
 def read_uses(cmake: str) -> dict[str, set[str]]:
     """Returns module -> USES, from the outrider_module() calls of CMakeLists.txt."""
     uses: dict[str, set[str]] = {}
-    for call in re.findall(r"^outrider_module\(([^)]*)\)", cmake, re.MULTILINE):
+    for call in re.findall(r"^\s*outrider_module\(([^)]*)\)", cmake, re.MULTILINE):
         words = call.split()
         listed: set[str] = set()
         if "USES" in words:

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Installs what building (level "build") or testing (level "test") needs, from Debian 12's or Ubuntu 24.04's own
-# packages. Does nothing, and needs no network, when all of it is there. Why each library: docs/dependencies.md.
-# Usage: scripts/install-deps.sh [build|test]
+# Installs what building (level "build"), installing a CUDA compiler ("cuda": scripts/install-cuda.sh) or testing ("test")
+# needs, from Debian 12's or Ubuntu 24.04's own packages. Does nothing, and needs no network, when all of it is there.
+# Why each library: docs/dependencies.md.
+# Usage: scripts/install-deps.sh [build|cuda|test]
 set -euo pipefail
 
 level=${1:-build}
 case $level in
-  build | test) ;;
-  *) echo "usage: $0 [build|test]" >&2; exit 2 ;;
+  build | cuda | test) ;;
+  *) echo "usage: $0 [build|cuda|test]" >&2; exit 2 ;;
 esac
 
 distribution=unknown
@@ -20,6 +21,9 @@ boost=libboost1.81-dev
 
 packages=(g++ cmake ninja-build ccache pkg-config "$boost" nlohmann-json3-dev libyaml-dev libspdlog-dev libfmt-dev
   prometheus-cpp-dev libpcre2-dev libhwy-dev libssl-dev)
+if [ "$level" = cuda ]; then
+  packages+=(python3 python3-venv)
+fi
 # clang 16: the first that reads g++ 12's C++20 headers (std::source_location).
 if [ "$level" = test ]; then
   packages+=(libgtest-dev libgmock-dev git curl xz-utils shellcheck python3 python3-venv

@@ -71,9 +71,8 @@ Device find_device(const config::ServeOptions& options) {
 #else
   if (options.device == "cuda") {
     throw StartupError(
-        "--device cuda: this program was built without the CUDA runner; build it where nvcc 13.0 is "
-        "installed "
-        "(cmake -DOUTRIDER_CUDA=ON), or use --device cpu");
+        "--device cuda: this program was built without the CUDA runner; build it anew after "
+        "scripts/install-cuda.sh always, or use --device cpu");
   }
 #endif
   return {};
