@@ -1,8 +1,8 @@
 // y[token][feature] = scale * sum_k w[feature][k] x[token][k], for one weight matrix or for a group of them
 // (experts), each with its own run of tokens.
 //
-// Every feature's sum runs over k in blocks of 128 bytes, each added to an fp32 total in order: whatever the
-// tile, the batch and the row's place in it, the same bits.
+// Every feature's sum runs over k in blocks of 128 bytes, each added to an fp32 total in order, and segments'
+// totals in order: whatever the tile, the batch and the row's place in it, the same bits.
 #pragma once
 
 #include <cuda.h>
@@ -25,6 +25,7 @@ struct GemmWeights {
   int groups = 1;
   int features = 0;               // of one group; a multiple of kFeatureTile
   int k = 0;                      // a multiple of 128 (FP8) or 64 (bf16)
+  int splits = 1;                 // segments of k that are summed apart
   const float* scales = nullptr;  // device [groups * features / kFeatureTile]; null: 1
   CUtensorMap tensor{};           // boxes of kFeatureTile rows
 };
