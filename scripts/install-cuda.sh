@@ -20,7 +20,7 @@ find_nvcc() {
   for candidate in "${CUDACXX:-}" "${CUDA_HOME:+$CUDA_HOME/bin/nvcc}" "${CUDA_PATH:+$CUDA_PATH/bin/nvcc}" \
     "$(command -v nvcc || true)" /usr/local/cuda/bin/nvcc "$PWD/.cuda/bin/nvcc"; do
     [ -x "$candidate" ] || continue
-    release=$("$candidate" --version | sed -n 's/.*release \([0-9]*\)\..*/\1/p')
+    release=$("$candidate" --version 2> /dev/null | sed -n 's/.*release \([0-9]*\)\..*/\1/p') || continue
     if [ "${release:-0}" -ge 13 ]; then
       echo "$candidate"
       return 0
@@ -35,8 +35,8 @@ has_driver() {
 
 requirements=scripts/cuda-requirements.txt
 if [ "$mode" = find ]; then
-  find_nvcc
-  exit
+  find_nvcc || exit 1
+  exit 0
 fi
 if nvcc=$(find_nvcc); then
   # Ours is brought up to date; anybody else's is left alone.
