@@ -119,9 +119,9 @@ void log_defaults(const config::ServeOptions& options, const model::GenerationDe
 // In uvicorn's words, which scripts wait for.
 void log_ready(const server::Server& server, const config::ServeOptions& options) {
   const std::string address =
-      options.uds.empty()
-          ? fmt::format("http://{}:{}", options.host.empty() ? "0.0.0.0" : options.host, server.port())
-          : "unix:" + options.uds;
+      options.uds.empty() ? fmt::format("{}://{}:{}", options.ssl_certfile.empty() ? "http" : "https",
+                                        options.host.empty() ? "0.0.0.0" : options.host, server.port())
+                          : "unix:" + options.uds;
   log::info("Starting Outrider API server 0 on " + address);
   log::plain(fmt::format("INFO:     Started server process [{}]", getpid()));
   log::plain("INFO:     Waiting for application startup.");

@@ -82,6 +82,8 @@ server::ServerOptions server_options(const config::ServeOptions& options, const 
   out.uds = options.uds;
   out.api_keys = options.api_key;
   out.root_path = options.root_path;
+  out.tls = {options.ssl_certfile, options.ssl_keyfile, options.ssl_ca_certs,
+             static_cast<server::ClientCertificates>(options.ssl_cert_reqs), options.enable_ssl_refresh};
   out.cors = {strings(options.allowed_origins), strings(options.allowed_methods),
               strings(options.allowed_headers), options.allow_credentials};
   out.limits.body_bytes = static_cast<size_t>(options.max_body_bytes);
@@ -119,6 +121,10 @@ server::ServerOptions server_options(const config::ServeOptions& options, const 
       !options.disable_uvicorn_access_log && (level == "info" || level == "debug" || level == "trace");
   out.quiet_access_paths = options.disable_access_log_for_endpoints;
   out.log_requests = options.enable_log_requests;
+  out.log_outputs = options.enable_log_outputs;
+  out.max_queued_requests = options.max_num_queued_reqs;
+  out.max_queued_tokens = options.max_num_queued_tokens;
+  out.stream_interval = options.stream_interval;
   if (options.max_log_len) out.max_log_len = static_cast<size_t>(*options.max_log_len);
   out.stats_interval = server::Seconds(options.log_stats_interval);
   out.version = OUTRIDER_VERSION;

@@ -115,6 +115,12 @@ void check_together(ServeOptions& options) {
   if (options.enable_auto_tool_choice && options.tool_call_parser.empty()) {
     throw StartupError("Error: --enable-auto-tool-choice requires --tool-call-parser");
   }
+  if (options.enable_log_outputs && !options.enable_log_requests) {
+    throw StartupError("Error: --enable-log-outputs requires --enable-log-requests");
+  }
+  if (options.ssl_certfile.empty() && !options.ssl_keyfile.empty()) {
+    throw UsageError("--ssl-keyfile needs the certificate that it belongs to: --ssl-certfile");
+  }
   if (!options.rope_scaling.is_null()) options.hf_overrides["rope_scaling"] = options.rope_scaling;
   if (options.rope_theta) options.hf_overrides["rope_theta"] = *options.rope_theta;
   if (options.log_stats_interval <= 0) options.log_stats_interval = 10.0;

@@ -59,6 +59,8 @@ struct ServeOptions {
   bool async_scheduling = true;
   std::string scheduling_policy = "fcfs";
   int64_t long_prefill_token_threshold = 0;
+  std::optional<int64_t> max_num_queued_reqs, max_num_queued_tokens;
+  int64_t stream_interval = 1;
 
   // Device and load
   std::string device = "auto";
@@ -90,6 +92,9 @@ struct ServeOptions {
   Json allowed_headers = Json::array({"*"});
   bool allow_credentials = false;
   std::string root_path;
+  std::string ssl_keyfile, ssl_certfile, ssl_ca_certs;
+  int64_t ssl_cert_reqs = 0;  // 0: none, 1: optional, 2: required
+  bool enable_ssl_refresh = false;
   bool return_tokens_as_token_ids = false;
   bool enable_request_id_headers = false;
   bool enable_prompt_tokens_details = false;
@@ -115,6 +120,7 @@ struct ServeOptions {
   bool disable_log_stats = false;
   double log_stats_interval = 10.0;  // seconds
   bool enable_log_requests = false;
+  bool enable_log_outputs = false;
   std::optional<int64_t> max_log_len;
 
   bool print_config = false;

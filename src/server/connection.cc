@@ -35,10 +35,10 @@ Clock::duration ticks(Seconds seconds) { return std::chrono::duration_cast<Clock
 
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
-  Connection(Socket socket, std::string peer, ConnectionSet& set)
-      : socket_(std::move(socket)),
-        read_timer_(socket_.get_executor()),
-        write_timer_(socket_.get_executor()),
+  Connection(Socket socket, TlsContext tls, std::string peer, ConnectionSet& set)
+      : stream_(std::move(socket), std::move(tls)),
+        read_timer_(stream_.get_executor()),
+        write_timer_(stream_.get_executor()),
         set_(set),
         peer_(std::move(peer)) {}
   ~Connection() { set_.remove(this); }
@@ -71,10 +71,11 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void watch_writes();
   void end_answer(bool keep_alive);
   void linger();
+  void end_tls();
   void close();
 
-  Socket socket_;
-  Socket::executor_type executor_ = socket_.get_executor();
+  Stream stream_;
+  Socket::executor_type executor_ = stream_.get_executor();
   asio::steady_timer read_timer_, write_timer_;
   ConnectionSet& set_;
   const std::string peer_;
@@ -90,6 +91,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::deque<std::string> output_;
   size_t output_bytes_ = 0, front_offset_ = 0, written_since_mark_ = 0;
   bool writing_ = false, watching_writes_ = false, close_after_writes_ = false;
+  bool ending_tls_ = false;  // the last read is being given up
   Clock::time_point write_mark_;
 
   std::weak_ptr<class Exchange> exchange_;  // while an answer is made
@@ -195,7 +197,13 @@ void Connection::start() {
     self->parser_.emplace();
     // A fresh connection may wait as long for its first byte as for a header.
     self->set_phase(Phase::kIdle, ticks(self->set_.limits.header_timeout));
-    self->advance();
+    if (!self->stream_.is_tls()) return self->advance();
+    self->stream_.async_handshake([self](error_code error) {
+      if (self->phase_ == Phase::kClosed) return;
+      if (!error) return self->advance();
+      log::debug("no TLS with " + self->peer_ + ": " + error.message());
+      self->close();
+    });
   });
 }
 
@@ -228,7 +236,7 @@ void Connection::on_read_timeout() {
 void Connection::read() {
   if (reading_ || phase_ == Phase::kClosed) return;
   reading_ = true;
-  socket_.async_read_some(
+  stream_.async_read_some(
       asio::buffer(read_buffer_),
       [self = shared_from_this()](error_code error, size_t count) { self->on_read(error, count); });
 }
@@ -236,6 +244,7 @@ void Connection::read() {
 void Connection::on_read(error_code error, size_t bytes) {
   reading_ = false;
   if (phase_ == Phase::kClosed) return;
+  if (ending_tls_) return end_tls();
   if (error) return peer_gone();
   if (phase_ == Phase::kLinger) return read();
   input_.commit(asio::buffer_copy(input_.prepare(bytes), asio::buffer(read_buffer_.data(), bytes)));
@@ -342,7 +351,7 @@ void Connection::write() {
     const size_t skip = i == 0 ? front_offset_ : 0;
     buffers.emplace_back(output_[i].data() + skip, output_[i].size() - skip);
   }
-  socket_.async_write_some(buffers, [self = shared_from_this()](error_code error, size_t bytes) {
+  stream_.async_write_some(buffers, [self = shared_from_this()](error_code error, size_t bytes) {
     self->on_written(error, bytes);
   });
 }
@@ -405,9 +414,19 @@ void Connection::end_answer(bool keep_alive) {
 // Closing while the client still sends would reset the connection and take the answer with it.
 void Connection::linger() {
   error_code ignored;
-  socket_.shutdown(Socket::shutdown_send, ignored);
   set_phase(Phase::kLinger, kLinger);
+  if (stream_.is_tls()) {
+    ending_tls_ = true;
+    if (!reading_) return end_tls();
+    stream_.socket().cancel(ignored);
+    return;
+  }
+  stream_.socket().shutdown(Socket::shutdown_send, ignored);
   read();
+}
+
+void Connection::end_tls() {
+  stream_.async_shutdown([self = shared_from_this()](error_code) { self->close(); });
 }
 
 void Connection::peer_gone() {
@@ -422,11 +441,12 @@ void Connection::close() {
   read_timer_.cancel();
   write_timer_.cancel();
   error_code ignored;
-  socket_.close(ignored);
+  stream_.socket().close(ignored);
 }
 
-void ConnectionSet::open(Socket socket, std::string peer) {
-  const auto connection = std::make_shared<Connection>(std::move(socket), std::move(peer), *this);
+void ConnectionSet::open(Socket socket, TlsContext tls, std::string peer) {
+  const auto connection =
+      std::make_shared<Connection>(std::move(socket), std::move(tls), std::move(peer), *this);
   {
     const std::lock_guard lock(mutex_);
     if (connections_.size() >= static_cast<size_t>(limits.connections)) return;  // closes it

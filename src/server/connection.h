@@ -5,9 +5,6 @@
 #pragma once
 
 #include <atomic>
-#include <boost/asio/generic/stream_protocol.hpp>
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/strand.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <functional>
 #include <memory>
@@ -17,11 +14,9 @@
 
 #include "server/http.h"
 #include "server/options.h"
+#include "server/stream.h"
 
 namespace outrider::server {
-
-using Socket = boost::asio::basic_stream_socket<boost::asio::generic::stream_protocol,
-                                                boost::asio::strand<boost::asio::io_context::executor_type>>;
 
 class Connection;
 
@@ -32,8 +27,8 @@ class ConnectionSet {
                 std::function<void(HttpRequest, ResponderPtr)> handle)
       : limits(limits), workers(workers), handle(std::move(handle)) {}
 
-  // Takes the socket over; closes it when there are too many.
-  void open(Socket socket, std::string peer);
+  // Takes the socket over; closes it when there are too many. `tls` null: plain HTTP.
+  void open(Socket socket, TlsContext tls, std::string peer);
   // Idle connections close now, the others after their answer.
   void drain();
   // All connections close now.

@@ -1,8 +1,11 @@
 #include "server/generation.h"
 
 #include <algorithm>
+#include <iterator>
+#include <limits>
 #include <random>
 
+#include "base/log.h"
 #include "server/errors.h"
 #include "server/json_text.h"
 
@@ -97,13 +100,14 @@ void Generation::submit(size_t choice) {
 
 void Generation::on_output(size_t index, engine::Output output) {
   Choice& choice = choices_[index];
+  if (output.finish_reason) release(choice);
   if (over_ || choice.done()) return;
   if (output.finish_reason == engine::FinishReason::kError) {
     fail(output.error);
     return;
   }
-  const Delta delta = take(choice, output);
-  if (job_.stream) send_delta(choice, delta);
+  Delta delta = take(choice, output);
+  if (job_.stream) send_delta(choice, std::move(delta));
   if (choice.done() && --num_running_ == 0) complete();
 }
 
@@ -125,7 +129,8 @@ Delta Generation::take(Choice& choice, engine::Output& output) {
     ++choice.num_tokens;
     if (!is_stop_id || job_.text.include_stop_str_in_output)
       delta.text += choice.text.push(std::span(&id, 1));
-    if (job_.keep_tokens && !job_.stream) choice.tokens.push_back(output.tokens[i]);
+    if ((job_.keep_tokens && !job_.stream) || service_.options.log_outputs)
+      choice.tokens.push_back(output.tokens[i]);
     if (job_.stream) delta.tokens.push_back(std::move(output.tokens[i]));
   }
   end_choice(choice, output, delta);
@@ -145,7 +150,20 @@ void Generation::end_choice(Choice& choice, const engine::Output& output, Delta&
   if (output.stop_token) choice.stop_reason = *output.stop_token;
 }
 
-void Generation::send_delta(Choice& choice, const Delta& delta) {
+// Its sequence is gone from the engine.
+void Generation::release(Choice& choice) {
+  if (!std::exchange(choice.held, false)) return;
+  service_.admission.leave(1, static_cast<int64_t>(job_.prompts[choice.prompt].size()));
+}
+
+void Generation::send_delta(Choice& choice, Delta delta) {
+  if (service_.options.stream_interval > 1) {
+    choice.unsent.text += delta.text;
+    std::move(delta.tokens.begin(), delta.tokens.end(), std::back_inserter(choice.unsent.tokens));
+    const auto count = static_cast<int64_t>(choice.unsent.tokens.size());
+    if (choice.started && !choice.done() && count < service_.options.stream_interval) return;
+    delta = std::exchange(choice.unsent, {});
+  }
   if (delta.tokens.empty() && delta.text.empty() && !choice.done()) return;
   if (!opened_) {
     opened_ = true;
@@ -157,8 +175,24 @@ void Generation::send_delta(Choice& choice, const Delta& delta) {
   if (!event.empty()) responder_->write(std::move(event));
 }
 
+// In vLLM's words.
+void Generation::log_outputs() const {
+  const size_t limit = service_.options.max_log_len.value_or(std::numeric_limits<size_t>::max());
+  for (const Choice& choice : choices_) {
+    std::vector<int32_t> ids;
+    for (const engine::OutputToken& token : choice.tokens) ids.push_back(token.token);
+    std::string line =
+        "Generated response " + job_.id + (job_.stream ? " (streaming complete)" : "") + ": output: ";
+    line += python_repr(Json(service_.tokenizer->decode(ids, job_.text.skip_special_tokens)), limit);
+    line += ", output_token_ids: ";
+    append_ids(line, std::span<const int32_t>(ids).first(std::min(limit, ids.size())));
+    log::info(line + ", finish_reason: " + choice.finish_reason);
+  }
+}
+
 void Generation::complete() {
   over_ = true;
+  if (service_.options.log_outputs) log_outputs();
   if (service_.metrics) {
     for (size_t first = 0; first < choices_.size(); first += static_cast<size_t>(job_.n)) {
       int64_t longest = 0;

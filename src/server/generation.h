@@ -38,6 +38,11 @@ struct Job {
 
 using StopReason = std::variant<std::monostate, std::string, int32_t>;
 
+struct Delta {
+  std::string text;
+  std::vector<engine::OutputToken> tokens;
+};
+
 struct Choice {
   Choice(int index_, size_t prompt_, engine::OutputText text_)
       : index(index_), prompt(prompt_), text(std::move(text_)) {}
@@ -52,15 +57,12 @@ struct Choice {
   std::vector<sampling::PositionLogprobs> prompt_logprobs;
   std::string finish_reason;  // empty: still running
   StopReason stop_reason;
+  Delta unsent;                // with --stream-interval
   size_t sent_characters = 0;  // streamed so far
   bool started = false;        // an event has been sent
+  bool held = true;            // counted by Service::admission
 
   bool done() const { return !finish_reason.empty(); }
-};
-
-struct Delta {
-  std::string text;
-  std::vector<engine::OutputToken> tokens;
 };
 
 struct Usage {
@@ -89,7 +91,9 @@ class Generation : public std::enable_shared_from_this<Generation> {
   void on_output(size_t choice, engine::Output output);
   Delta take(Choice& choice, engine::Output& output);
   void end_choice(Choice& choice, const engine::Output& output, Delta& delta);
-  void send_delta(Choice& choice, const Delta& delta);
+  void send_delta(Choice& choice, Delta delta);
+  void release(Choice& choice);
+  void log_outputs() const;
   void complete();
   void fail(const std::string& message);
   void cancel_running();

@@ -12,6 +12,7 @@
 #include "chat/chat_template.h"
 #include "chat/tool_parser.h"
 #include "model/config.h"
+#include "server/tls.h"
 
 namespace outrider::server {
 
@@ -46,6 +47,7 @@ struct ServerOptions {
   std::string host;      // empty: all IPv4 interfaces
   uint16_t port = 8000;  // 0: any free one (see Server::port)
   std::string uds;       // not empty: this Unix socket instead of host and port
+  TlsOptions tls;
   int io_threads = 2;
   int backlog = 4096;
   std::vector<std::string> api_keys;  // empty: no check
@@ -77,6 +79,9 @@ struct ServerOptions {
   bool trust_request_chat_template = false;
   chat::Json default_chat_template_kwargs = chat::Json::object();
 
+  std::optional<int64_t> max_queued_requests, max_queued_tokens;  // that wait or run; more are answered 503
+  int64_t stream_interval = 1;                                    // tokens an event, after the first
+
   std::optional<int64_t> seed;  // --seed: of requests without one
 
   bool return_tokens_as_token_ids = false;
@@ -90,6 +95,7 @@ struct ServerOptions {
   bool access_log = true;
   std::vector<std::string> quiet_access_paths;  // --disable-access-log-for-endpoints
   bool log_requests = false;
+  bool log_outputs = false;
   std::optional<size_t> max_log_len;
   Seconds stats_interval{10};
   std::string version;  // GET /version

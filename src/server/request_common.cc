@@ -18,6 +18,14 @@ bool is_json_content(std::string_view value) {
   return type == "application/json";
 }
 
+// Each choice leaves again with its last output; a job that is refused at once never counts.
+bool enter(Service& service, const Job& job) {
+  if (job.late_error) return true;
+  int64_t tokens = 0;
+  for (const auto& prompt : job.prompts) tokens += static_cast<int64_t>(prompt.size());
+  return service.admission.enter(static_cast<int64_t>(job.prompts.size()) * job.n, tokens * job.n);
+}
+
 void log_request(const Service& service, const Job& job) {
   if (!service.options.log_requests) return;
   const size_t limit = service.options.max_log_len.value_or(std::numeric_limits<size_t>::max());
@@ -122,6 +130,14 @@ void prepare_and_start(Service& service, HttpRequest request, ResponderPtr respo
       [&service, work, responder] {
         if (work->error) {
           responder->send(std::move(*work->error));
+          return;
+        }
+        if (!enter(service, work->prepared->job)) {
+          HttpResponse full = error_response(503, "Service Unavailable",
+                                             "Too many requests wait or run already (--max-num-queued-reqs, "
+                                             "--max-num-queued-tokens); try again later.");
+          full.headers.emplace_back("retry-after", "1");
+          responder->send(std::move(full));
           return;
         }
         log_request(service, work->prepared->job);

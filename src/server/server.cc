@@ -89,6 +89,7 @@ struct Server::Impl {
   void watch_drain(engine::Clock::time_point deadline);
   void watch_engine();
   void watch_signals();
+  void watch_certificates();
   void log_stats();
   void finish(int code);
   void stop_threads();
@@ -106,9 +107,12 @@ struct Server::Impl {
 
   // What follows is touched on `control` only, once threads run.
   asio::strand<asio::io_context::executor_type> control = asio::make_strand(io);
+  TlsContext tls;                     // null: plain HTTP
+  std::optional<TlsFiles> tls_files;  // --enable-ssl-refresh
   Acceptor acceptor{control};
   asio::signal_set signals{control};
-  asio::steady_timer accept_timer{control}, drain_timer{control}, stats_timer{control}, engine_timer{control};
+  asio::steady_timer accept_timer{control}, drain_timer{control}, stats_timer{control}, engine_timer{control},
+      tls_timer{control};
   bool draining = false;
 
   std::mutex mutex;
@@ -155,6 +159,8 @@ void Server::Impl::open_acceptor(const Protocol::endpoint& endpoint, const std::
 void Server::bind() {
   raise_descriptor_limit();
   const ServerOptions& options = impl_->service.options;
+  if (!options.tls.cert_file.empty()) impl_->tls = make_tls_context(options.tls);
+  if (impl_->tls && options.tls.refresh) impl_->tls_files.emplace(options.tls);
   if (!options.uds.empty()) {
     ::unlink(options.uds.c_str());
     impl_->open_acceptor(asio::local::stream_protocol::endpoint(options.uds), options.uds);
@@ -202,6 +208,8 @@ void Server::start(std::shared_ptr<engine::Engine> engine,
   observer();
   impl.service.tokenizer = std::move(tokenizer);
   if (const auto seed = impl.service.options.seed) impl.service.seeds.start_from(*seed);
+  impl.service.admission.set_limits(impl.service.options.max_queued_requests,
+                                    impl.service.options.max_queued_tokens);
   impl.fill_cache_config(*engine);
   impl.service.engine = std::make_shared<EngineAdapter>(std::move(engine));
   error_code error;
@@ -210,6 +218,7 @@ void Server::start(std::shared_ptr<engine::Engine> engine,
   impl.print_routes();
   impl.watch_signals();
   impl.watch_engine();
+  if (impl.tls_files) impl.watch_certificates();
   if (!impl.service.options.disable_log_stats) impl.log_stats();
   impl.accept();
   for (int i = 0; i < std::max(2, impl.service.options.io_threads); ++i) {
@@ -231,7 +240,7 @@ void Server::Impl::accept() {
     error_code ignored;
     socket.set_option(tcp::no_delay(true), ignored);
     std::string peer = peer_name(socket);
-    connections.open(std::move(socket), std::move(peer));
+    connections.open(std::move(socket), tls, std::move(peer));
     accept();
   });
 }
@@ -257,6 +266,23 @@ void Server::Impl::watch_engine() {
       return;
     }
     watch_engine();
+  });
+}
+
+// New connections get the new certificate; those that are open keep theirs.
+void Server::Impl::watch_certificates() {
+  tls_timer.expires_after(std::chrono::seconds(1));
+  tls_timer.async_wait([this](error_code error) {
+    if (error) return;
+    if (tls_files->changed()) {
+      try {
+        tls = make_tls_context(service.options.tls);
+        log::info("TLS certificates read again.");
+      } catch (const StartupError& failure) {
+        log::error(std::string("the old TLS certificates stay in use: ") + failure.what());
+      }
+    }
+    watch_certificates();
   });
 }
 

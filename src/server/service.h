@@ -4,6 +4,7 @@
 #include <atomic>
 #include <memory>
 
+#include "server/admission.h"
 #include "server/engine_client.h"
 #include "server/metrics.h"
 #include "server/options.h"
@@ -17,6 +18,7 @@ struct Service {
   std::shared_ptr<const tokenizer::Tokenizer> tokenizer;
   std::shared_ptr<Metrics> metrics;
   Seeds seeds;
+  Admission admission;
   std::atomic<int64_t> load{0};  // generation requests under way
   std::shared_ptr<EngineClient>
       engine;  // last: unfinished requests die with it and still report to the others

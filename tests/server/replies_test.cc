@@ -363,6 +363,30 @@ TEST_F(Replies, half_characters_wait_for_their_other_half) {
   EXPECT_EQ(text, "é😀");
 }
 
+TEST_F(Replies, an_event_waits_for_the_tokens_of_the_stream_interval) {
+  harness_.service.options.stream_interval = 3;
+  harness_.say_ids(std::vector<int32_t>(8, id("a")), engine::FinishReason::kLength);
+  const auto events = harness_.events_of(kCompletions, R"({"prompt":"x","max_tokens":8,"stream":true})");
+  std::vector<std::string> texts;
+  for (const std::string& event : events) {
+    const Json json = Json::parse(event.substr(6), nullptr, false);
+    if (json.is_object()) texts.push_back(json["choices"][0]["text"]);
+  }
+  EXPECT_EQ(texts, (std::vector<std::string>{"a", "aaa", "aaa", "a"}));
+}
+
+TEST_F(Replies, a_full_queue_is_a_503_that_says_when_to_try_again) {
+  harness_.service.admission.set_limits(4, std::nullopt);
+  harness_.engine->script = [](const engine::Request&) { return std::vector<engine::Output>(); };
+  harness_.post(kCompletions, R"({"prompt":"x","n":2,"temperature":1})");
+  const auto refused = harness_.post(kCompletions, R"({"prompt":["x","y"],"n":2,"temperature":1})");
+  EXPECT_EQ(refused->response.status, 503);
+  EXPECT_EQ(refused->response.headers, (Headers{{"retry-after", "1"}}));
+  harness_.say("a");
+  EXPECT_EQ(harness_.post(kCompletions, R"({"prompt":"x","n":2,"temperature":1})")->response.status, 200);
+  EXPECT_EQ(harness_.post(kCompletions, R"({"prompt":"x","n":2,"temperature":1})")->response.status, 200);
+}
+
 TEST_F(Replies, request_ids_come_from_header_then_body_then_chance) {
   harness_.say("a");
   const auto id_of = [&](const std::string& body, Headers headers) {
