@@ -208,7 +208,7 @@ TEST(Sampler, penalties_and_bad_words_follow_what_was_sampled_over_many_steps) {
     r.params.seed = 9;
     r.params.repetition_penalty = 1.1;
   }
-  requests[0].params.frequency_penalty = 0.01;  // one token again and again, more often than a byte counts
+  requests[0].params.frequency_penalty = 0.1;  // one token again and again, more often than seven bits count
   requests[0].params.logit_bias = {{500, 30.0f}};
   requests[1].params.presence_penalty = 0.5;
   requests[1].params.top_k = 3;
