@@ -105,7 +105,7 @@ class Bench {
   explicit Bench(model::KvDtype dtype)
       : shape_{40, 8, 128, dtype},
         num_sms_(attribute(cudaDevAttrMultiProcessorCount)),
-        attention_(shape_, num_sms_, AttentionPath::kTensorCores),
+        attention_(shape_, num_sms_),
         page_bytes_(shape_.kv_heads * kv_image_bytes(dtype, shape_.head_dim)),
         pool_(kPoolBytes) {
     fill<<<num_sms_ * 8, 256>>>(pool_.as<uint32_t>(), kPoolBytes / 4, dtype == model::KvDtype::kFp8E4m3);
