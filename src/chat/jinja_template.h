@@ -3,7 +3,8 @@
 //
 // What chat templates use is there; what makes jinja2 a web engine is not: template inheritance, include and
 // import, auto-escaping, recursive loops, `*args`. Upper and lower case are ASCII's. Where jinja2 returns a
-// generator (map, select...) this returns a list. tests/tools/make_jinja_cases.py compares the two.
+// generator (map, select...) this returns a list, and `escape` returns plain text.
+// tests/tools/make_jinja_cases.py compares the two.
 #pragma once
 
 #include <memory>

@@ -44,6 +44,8 @@ class Value {
                    std::shared_ptr<const List>, std::shared_ptr<const Dict>, std::shared_ptr<Namespace>,
                    std::shared_ptr<const Callable>, std::shared_ptr<Loop>>;
 
+  // Implicit, so that what C++ computes can be returned as a value.
+  // NOLINTBEGIN(google-explicit-constructor)
   Value() : data_(None{}) {}
   Value(bool value) : data_(value) {}
   Value(Integer value) : data_(value) {}
@@ -55,6 +57,7 @@ class Value {
   Value(const char* value) : Value(std::string(value)) {}
   Value(Undefined value) : data_(std::move(value)) {}
   Value(Data data) : data_(std::move(data)) {}
+  // NOLINTEND(google-explicit-constructor)
 
   static Value list(std::vector<Value> items, bool tuple = false);
   // Later values of equal keys win. Throws for keys that Python cannot hash.
