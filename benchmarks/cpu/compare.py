@@ -19,7 +19,7 @@ import subprocess
 from servers import SLOTS, LlamaCpp, Outrider
 
 TARGETS = {"decode 1": 1.1, "decode 16": 1.5, "prefill": 1.0, "start": 0.5}
-POCKET_TOKENS, LARGE_TOKENS = 200, 48  # answers; Pocket Scout's end inside its first attention chunk of 256
+POCKET_TOKENS, LARGE_TOKENS = 200, 24  # answers; Pocket Scout's end inside its first attention chunk of 256
 
 
 def prompt(length, vocab=4064):

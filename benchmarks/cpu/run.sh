@@ -15,6 +15,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 work=$root/build/bench-cpu
 peer=llama-cpp-python==0.3.36
+peer_sha256=832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
 mkdir -p "$work/models"
 
 if [ ! -e "$work/venv/ready" ]; then
@@ -31,7 +32,8 @@ cmake --build "$work/outrider" --target outrider machine_floor avx2_only
 if [ ! -e "$work/peer/ready" ]; then
   "$work/venv/bin/pip" -q download --no-deps --no-binary :all: --no-build-isolation -d "$work" "$peer"
   mkdir -p "$work/source"
-  tar xf "$work"/llama_cpp_python-*.tar.gz -C "$work/source" --strip-components 1
+  echo "$peer_sha256  $work/llama_cpp_python-0.3.36.tar.gz" | sha256sum -c --quiet
+  tar xf "$work/llama_cpp_python-0.3.36.tar.gz" -C "$work/source" --strip-components 1
   source=$work/source/vendor/llama.cpp
   sed -i -E '/^ *ggml_add_cpu_backend_variant\(/{/\((haswell|zen4) /!d}' "$source/ggml/src/CMakeLists.txt"
   cmake -S "$source" -B "$work/peer-build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=OFF -DGGML_BACKEND_DL=ON \

@@ -231,17 +231,21 @@ void Llama4::logits(std::span<const int32_t> rows, float* out) {
   linear(std::array{Linear{&lm_head_, logit_rows_, out, static_cast<int>(rows.size())}});
 }
 
+// The first use of a matrix packs its panels one by one and keeps none: a first token need not wait for
+// memory to be written. From the second on, packed weights stay. jobs_ are those of the products.
 void Llama4::pack_needed(std::span<const Linear> products) {
   if (packer_.complete()) return;
   unpacked_.clear();
-  for (const Linear& product : products) {
-    if (!packer_.packed(*product.w)) unpacked_.push_back(product.w->index);
+  for (size_t i = 0; i < products.size(); ++i) {
+    const Linear& product = products[i];
+    if (packer_.packed(*product.w)) continue;
+    if (product.m <= kMatmulRows) jobs_[i].source = packer_.unused_source(*product.w);
+    if (!jobs_[i].source) unpacked_.push_back(product.w->index);
   }
   packer_.pack(unpacked_, pool_);
 }
 
 void Llama4::linear(std::span<const Linear> products) {
-  pack_needed(products);
   jobs_.clear();
   float* free_codes = codes_;
   const Linear* previous = nullptr;
@@ -258,6 +262,7 @@ void Llama4::linear(std::span<const Linear> products) {
     previous = &product;
     jobs_.push_back(job);
   }
+  pack_needed(products);
   matmul_(jobs_);
 }
 

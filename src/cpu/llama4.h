@@ -40,8 +40,8 @@ struct Batch {
 
 class Llama4 {
  public:
-  // Throws StartupError for shapes that the kernels do not take. Weights are repacked when they are first
-  // needed.
+  // Throws StartupError for shapes that the kernels do not take. Weights are repacked when they are needed
+  // or when there is time.
   Llama4(std::shared_ptr<const model::Model> model, const model::KvGeometry& geometry, int max_rows,
          ActivationQuantization quantization, ThreadPool& pool);
 

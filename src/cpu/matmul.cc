@@ -66,7 +66,7 @@ HWY_INLINE void direct_panels(const MatmulJob& job, int panel, const float* x, f
   const uint32_t* words[kPanels];
   VF acc[kChains][kRows];
   OUTRIDER_UNROLL
-  for (int p = 0; p < kPanels; ++p) words[p] = w.words + (panel + p) * w.words_per_panel();
+  for (int p = 0; p < kPanels; ++p) words[p] = w.panel_words(panel + p);
   OUTRIDER_UNROLL
   for (int c = 0; c < kChains; ++c) {
     OUTRIDER_UNROLL
@@ -101,8 +101,7 @@ HWY_INLINE void direct_panels(const MatmulJob& job, int panel, const float* x, f
         OUTRIDER_UNROLL
         for (int i = 0; i < kTogether; ++i) {
           const int c = first + i;
-          const VF scale = Codec::block_scale(w.block_scales + (panel + c / kVecs) * w.scales_per_panel() +
-                                              col + (c % kVecs) * kLanes);
+          const VF scale = Codec::block_scale(w.panel_scales(panel + c / kVecs) + col + (c % kVecs) * kLanes);
           OUTRIDER_UNROLL
           for (int r = 0; r < kRows; ++r) acc[c][r] = hn::MulAdd(sum[i][r], scale, acc[c][r]);
         }
@@ -145,7 +144,7 @@ HWY_INLINE void expand_word(VU words, float* out) {
 
 template <class Codec>
 HWY_INLINE void expand_panel(const PackedMatrix& w, int panel, int col, int cols, float* out, float* scales) {
-  const uint32_t* words = w.words + panel * w.words_per_panel() + (col / Codec::kPerWord) * kPanelRows;
+  const uint32_t* words = w.panel_words(panel) + (col / Codec::kPerWord) * kPanelRows;
   for (int i = 0; i < cols / Codec::kPerWord; ++i) {
     OUTRIDER_UNROLL
     for (int v = 0; v < kVecs; ++v) {
@@ -154,7 +153,7 @@ HWY_INLINE void expand_panel(const PackedMatrix& w, int panel, int col, int cols
     }
   }
   if constexpr (Codec::kBlockScaled) {
-    const uint8_t* codes = w.block_scales + panel * w.scales_per_panel() + col;
+    const uint8_t* codes = w.panel_scales(panel) + col;
     for (int i = 0; i < cols; i += kLanes) hn::Store(Codec::block_scale(codes + i), DF(), scales + i);
   }
 }
@@ -286,6 +285,29 @@ void Matmul::prepare(std::span<const MatmulJob> jobs) {
   }
 }
 
+// Room for the panels of one unit of each job with a source.
+void Matmul::reserve_panels(int per_unit) {
+  size_t bytes = 0;
+  for (const MatmulJob& job : jobs_) {
+    if (!job.source) continue;
+    const auto panel = static_cast<size_t>(job.w->words_per_panel() * 4 + job.w->scales_per_panel());
+    bytes = std::max(bytes, panel * per_unit);
+  }
+  if (bytes <= panels_bytes_) return;
+  panels_bytes_ = (bytes + 63) / 64 * 64;
+  panels_ = AlignedBuffer(panels_bytes_ * pool_.size());
+}
+
+PackedMatrix Matmul::pack_unit(const MatmulJob& job, const MatmulUnit& unit, int thread) {
+  PackedMatrix w = *job.w;
+  uint8_t* memory = panels_.as<uint8_t>() + thread * panels_bytes_;
+  w.first_panel = unit.first_panel;
+  w.words = reinterpret_cast<uint32_t*>(memory);
+  if (w.block_scales) w.block_scales = memory + w.words_per_panel() * 4 * unit.num_panels;
+  pack_panels(*job.source, w, unit.first_panel, unit.num_panels);
+  return w;
+}
+
 void Matmul::operator()(std::span<const MatmulJob> jobs) {
   prepare(jobs);
   int64_t panels = 0, work = 0;
@@ -307,9 +329,16 @@ void Matmul::operator()(std::span<const MatmulJob> jobs) {
       }
     }
   }
+  reserve_panels(per_unit);
   const auto run = HWY_DYNAMIC_DISPATCH(matmul_unit);
   pool_.run_if(parallel, static_cast<int64_t>(units_.size()), [&](int64_t i, int thread) {
-    run(jobs_[units_[i].job], units_[i], workspace_.as<float>() + thread * workspace_floats_);
+    const MatmulUnit& unit = units_[i];
+    float* workspace = workspace_.as<float>() + thread * workspace_floats_;
+    MatmulJob job = jobs_[unit.job];
+    if (!job.source) return run(job, unit, workspace);
+    const PackedMatrix w = pack_unit(job, unit, thread);
+    job.w = &w;
+    run(job, unit, workspace);
   });
 }
 

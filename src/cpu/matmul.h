@@ -18,7 +18,8 @@ struct MatmulJob {
   const float* x = nullptr;  // [m, w->cols], rows contiguous
   float* y = nullptr;        // [m, w->rows]
   int m = 0;
-  float scale = 1.0f;  // weight_scale, times the activations' scale when x holds codes
+  float scale = 1.0f;                     // weight_scale, times the activations' scale when x holds codes
+  const model::Matrix* source = nullptr;  // set: w is not written, its panels are packed for this use only
 };
 
 // Part of a job that one thread computes at a time.
@@ -36,10 +37,14 @@ class Matmul {
 
  private:
   void prepare(std::span<const MatmulJob> jobs);
+  void reserve_panels(int per_unit);
+  PackedMatrix pack_unit(const MatmulJob& job, const MatmulUnit& unit, int thread);
 
   ThreadPool& pool_;
   int64_t workspace_floats_;
   AlignedBuffer workspace_;  // [threads][workspace_floats_]
+  AlignedBuffer panels_;     // [threads][panels_bytes_], for jobs with a source
+  size_t panels_bytes_ = 0;
   // Kept so that a step allocates nothing.
   std::vector<MatmulJob> jobs_;
   std::vector<float> scaled_x_;

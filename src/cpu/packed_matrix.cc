@@ -147,32 +147,33 @@ void pack_scales(const Matrix& m, int first, int rows, uint8_t* out) {
   }
 }
 
-// Panels from `begin` on, at most kTilePanels of them. The innermost loops stay within what L1 holds of the
-// file: 32 panels by 4 words are 8 KiB.
-void pack_panels(const Matrix& m, const PackedMatrix& to, int begin) {
+}  // namespace
+
+// The innermost loops stay within what L1 holds of the file: 32 panels by 4 words are 8 KiB.
+void pack_panels(const Matrix& m, const PackedMatrix& to, int first, int count) {
   const int words_per_row = to.cols / to.cols_per_word();
-  const int full = std::min(begin + kTilePanels, to.rows / kPanelRows);
+  const int end = std::min(first + count, to.panels()), full = std::min(end, to.rows / kPanelRows);
   const int block = m.layout == Layout::kRowMajor ? kTileWords : 4;
   for (int w = 0; w < words_per_row; w += block) {
-    for (int p = begin; p < full; ++p) {
-      pack_words(m, p * kPanelRows, w, std::min(w + block, words_per_row),
-                 to.words + p * to.words_per_panel());
+    for (int p = first; p < full; ++p) {
+      pack_words(m, p * kPanelRows, w, std::min(w + block, words_per_row), to.panel_words(p));
     }
   }
-  for (int p = begin; p < std::min(begin + kTilePanels, to.panels()); ++p) {
+  for (int p = first; p < end; ++p) {
     const int rows = std::min(kPanelRows, to.rows - p * kPanelRows);
-    if (to.block_scales) pack_scales(m, p * kPanelRows, rows, to.block_scales + p * to.scales_per_panel());
-    if (rows == kPanelRows) continue;
-    uint32_t* words = to.words + p * to.words_per_panel();
-    if (m.format == WeightFormat::kBf16) {
-      pack_partial<uint16_t>(m, p * kPanelRows, rows, words_per_row, words);
-    } else {
-      pack_partial<uint8_t>(m, p * kPanelRows, rows, words_per_row, words);
+    uint32_t* words = to.panel_words(p);
+    if (rows < kPanelRows) {
+      std::fill_n(words, to.words_per_panel(), 0);
+      if (to.block_scales) std::fill_n(to.panel_scales(p), to.scales_per_panel(), 0);
+      if (m.format == WeightFormat::kBf16) {
+        pack_partial<uint16_t>(m, p * kPanelRows, rows, words_per_row, words);
+      } else {
+        pack_partial<uint8_t>(m, p * kPanelRows, rows, words_per_row, words);
+      }
     }
+    if (to.block_scales) pack_scales(m, p * kPanelRows, rows, to.panel_scales(p));
   }
 }
-
-}  // namespace
 
 void WeightPacker::add(const Matrix& from, PackedMatrix& to) {
   if (from.cols % kNvfp4Block != 0) {
@@ -185,7 +186,7 @@ void WeightPacker::add(const Matrix& from, PackedMatrix& to) {
   to.weight_scale = from.weight_scale;
   to.input_scale = from.input_scale;
   to.index = static_cast<int>(jobs_.size());
-  jobs_.push_back({&from, &to, bytes_, false});
+  jobs_.push_back({&from, &to, bytes_});
   bytes_ += aligned(to.word_bytes()) + aligned(to.scale_bytes());
 }
 
@@ -208,9 +209,16 @@ void WeightPacker::pack(std::span<const int> indices, ThreadPool& pool) {
     for (int p = 0; p < job.to->panels(); p += kTilePanels) items_.push_back({&job, p});
   }
   pool.run(static_cast<int64_t>(items_.size()), [&](int64_t i, int) {
-    pack_panels(*items_[i].job->from, *items_[i].job->to, items_[i].first_panel);
+    pack_panels(*items_[i].job->from, *items_[i].job->to, items_[i].first_panel, kTilePanels);
   });
   while (next_ < jobs_.size() && jobs_[next_].packed) ++next_;
+}
+
+const Matrix* WeightPacker::unused_source(const PackedMatrix& m) {
+  Job& job = jobs_[m.index];
+  if (job.packed || job.used) return nullptr;
+  job.used = true;
+  return job.from;
 }
 
 bool WeightPacker::pack_next(ThreadPool& pool) {

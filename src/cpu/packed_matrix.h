@@ -23,7 +23,8 @@ inline constexpr int kPanelRows = 16;
 struct PackedMatrix {
   model::WeightFormat format = model::WeightFormat::kBf16;
   int rows = 0;
-  int cols = 0;  // a multiple of 16
+  int cols = 0;         // a multiple of 16
+  int first_panel = 0;  // the panel that words and block_scales begin with
   uint32_t* words = nullptr;
   uint8_t* block_scales = nullptr;
   float weight_scale = 1.0f;
@@ -35,6 +36,8 @@ struct PackedMatrix {
   int cols_per_word() const {
     return format == model::WeightFormat::kBf16 ? 2 : format == model::WeightFormat::kFp8 ? 4 : 8;
   }
+  uint32_t* panel_words(int panel) const { return words + (panel - first_panel) * words_per_panel(); }
+  uint8_t* panel_scales(int panel) const { return block_scales + (panel - first_panel) * scales_per_panel(); }
   int64_t words_per_panel() const { return int64_t{kPanelRows} * (cols / cols_per_word()); }
   int64_t scales_per_panel() const { return cols; }  // 16 rows x cols / 16
   int64_t word_bytes() const { return panels() * words_per_panel() * 4; }
@@ -42,6 +45,9 @@ struct PackedMatrix {
     return format == model::WeightFormat::kNvfp4 ? panels() * scales_per_panel() : 0;
   }
 };
+
+// Writes panels [first, first + count) of `to`.
+void pack_panels(const model::Matrix& from, const PackedMatrix& to, int first, int count);
 
 // Packs matrices into one allocation: all at once, or each when it is first needed. Lives as long as the
 // matrices and their sources. One thread at a time.
@@ -57,6 +63,8 @@ class WeightPacker {
   bool pack_next(ThreadPool& pool);
   void pack_all(ThreadPool& pool);  // allocate() and pack()
 
+  // What `m` is to be packed from, the first time that this is asked; null once it is packed, or asked again.
+  const model::Matrix* unused_source(const PackedMatrix& m);
   bool packed(const PackedMatrix& m) const { return jobs_[m.index].packed; }
   bool complete() const { return next_ == jobs_.size(); }
 
@@ -65,7 +73,8 @@ class WeightPacker {
     const model::Matrix* from;
     PackedMatrix* to;
     size_t offset;
-    bool packed;
+    bool packed = false;
+    bool used = false;
   };
   struct Item {
     const Job* job;

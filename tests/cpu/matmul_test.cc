@@ -82,6 +82,29 @@ TEST(Matmul, ARowsResultHasTheSameBitsInEveryBatchAndWithEveryNumberOfThreads) {
   }
 }
 
+TEST(Matmul, AMatrixPackedForOneUseOnlyGivesTheBitsOfThePackedOne) {
+  ThreadPool pool(2);
+  Matmul matmul(pool);
+  std::mt19937 random(4);
+  for (auto format : {model::WeightFormat::kBf16, model::WeightFormat::kFp8, model::WeightFormat::kNvfp4}) {
+    for (auto layout : {model::Layout::kRowMajor, model::Layout::kColMajor}) {
+      const RandomMatrix w = random_matrix(format, layout, 1205, 80, random);  // the last panel has 5 rows
+      const Packed packed(w.view, pool);
+      WeightPacker packer;
+      PackedMatrix unwritten;
+      packer.add(w.view, unwritten);
+      packer.allocate();
+      const std::vector<float> x = random_floats(9 * 80, random);
+      for (int m : {1, 9}) {
+        std::vector<float> expected(size_t(m) * 1205), y(expected.size());
+        matmul(std::array{MatmulJob{&packed.matrix, x.data(), expected.data(), m, 1.0f}});
+        matmul(std::array{MatmulJob{&unwritten, x.data(), y.data(), m, 1.0f, &w.view}});
+        ASSERT_EQ(std::memcmp(y.data(), expected.data(), y.size() * 4), 0);
+      }
+    }
+  }
+}
+
 TEST(Matmul, SeveralJobsWithEmptyOnesAmongThemAreAllDone) {
   ThreadPool pool(2);
   Matmul matmul(pool);
