@@ -227,7 +227,7 @@ constexpr char kUpper[] = "upper", kLower[] = "lower", kCapitalize[] = "capitali
 
 Value to_integer(const Value& value, const Arguments& arguments, Budget&) {
   const Value* initial = argument(arguments, 0, "default");
-  const Value otherwise = initial != nullptr ? *initial : Value(0);
+  Value otherwise = initial != nullptr ? *initial : Value(0);
   if (value.is_undefined()) refuse_undefined(value);
   if (value.is_integer()) return Value(value.integer());
   double number = 0;
@@ -419,7 +419,8 @@ Value mapped(const Value& value, const Arguments& arguments, Budget& budget) {
   const Value* initial = argument(arguments, SIZE_MAX, "default");
   for (const Value& item : items_of(value, budget)) {
     Value found = attribute_path(item, *attribute, budget);
-    out.push_back(found.is_undefined() && initial != nullptr ? *initial : std::move(found));
+    if (found.is_undefined() && initial != nullptr) found = *initial;
+    out.push_back(std::move(found));
   }
   return Value::list(std::move(out));
 }
