@@ -11,7 +11,7 @@ constexpr int kMergeBlocksPerSm = 4;
 AttentionKernels kernels_for(const AttentionShape& shape) {
   const bool fp8 = shape.dtype == model::KvDtype::kFp8E4m3;
   if ((!fp8 && shape.dtype != model::KvDtype::kBf16) || (shape.head_dim != 64 && shape.head_dim != 128) ||
-      shape.heads % shape.kv_heads != 0 || shape.heads / shape.kv_heads > 8) {
+      shape.heads % shape.kv_heads != 0 || shape.heads / shape.kv_heads > kMaxHeadGroup) {
     throw DeviceError("attention: no kernel for " + std::to_string(shape.heads) + "/" +
                       std::to_string(shape.kv_heads) + " heads of " + std::to_string(shape.head_dim));
   }

@@ -36,6 +36,9 @@ struct AttentionCall {
   float* partials = nullptr;  // attention_workspace_bytes()
 };
 
+// Query heads that share a KV head.
+inline constexpr int kMaxHeadGroup = 8;
+
 struct AttentionKernels {
   // Narrow and wide tiles; the merge comes after.
   void (*run)(const AttentionCall& call, int heads, int num_sms, cudaStream_t stream) = nullptr;

@@ -281,6 +281,7 @@ DeviceInfo find_device() {
 
 std::vector<model::PlanRow> device_memory(const model::Model& model, const CudaOptions& options,
                                           model::KvDtype kv_dtype) {
+  Llama4::check_shapes(model.config, model::make_kv_geometry(model.config, kPagePositions, kv_dtype));
   std::vector<model::PlanRow> rows = {{"weights", device_weight_bytes(model)}};
   for (model::PlanRow& row : Llama4::working_memory(model.config, limits_of(options), kv_dtype))
     rows.push_back(row);

@@ -31,7 +31,8 @@ struct DeviceInfo {
 DeviceInfo find_device();
 bool has_device();
 
-// What make_cuda_runner() allocates beside the KV cache, as rows of the memory plan.
+// What make_cuda_runner() allocates beside the KV cache, as rows of the memory plan. Throws StartupError for
+// a model that the kernels do not take. Needs no device.
 std::vector<model::PlanRow> device_memory(const model::Model& model, const CudaOptions& options,
                                           model::KvDtype kv_dtype);
 

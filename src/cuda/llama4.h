@@ -36,6 +36,9 @@ struct Limits {
 
 class Llama4 {
  public:
+  // Throws StartupError naming what the kernels do not take. Needs no device.
+  static void check_shapes(const model::LlamaConfig& config, const model::KvGeometry& geometry);
+
   // Uploads the weights and allocates the KV cache and every buffer. Throws StartupError for shapes that the
   // kernels do not take, DeviceError when memory is short.
   Llama4(std::shared_ptr<const model::Model> model, const model::KvGeometry& geometry, const Limits& limits);
@@ -60,7 +63,6 @@ class Llama4 {
     GemmInput fp8, bf16;
   };
 
-  void check_shapes() const;
   void allocate();
   Input make_input(int64_t offset, int64_t rows, int k) const;
 

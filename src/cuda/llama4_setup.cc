@@ -20,6 +20,11 @@ AttentionShape shape_of(const model::LlamaConfig& config, model::KvDtype dtype) 
   return {config.num_heads, config.num_kv_heads, config.head_dim, dtype};
 }
 
+AttentionShape checked_shape(const model::LlamaConfig& config, const model::KvGeometry& geometry) {
+  Llama4::check_shapes(config, geometry);
+  return shape_of(config, geometry.dtype);
+}
+
 // Where each buffer begins. What attention and what the MLP needs for itself share memory.
 struct Buffers {
   int64_t residual, normed, update, expert_out, attention_in, shared_in, expert_in;
@@ -82,10 +87,9 @@ Llama4::Llama4(std::shared_ptr<const model::Model> model, const model::KvGeometr
       geometry_(geometry),
       limits_(limits),
       num_sms_(sm_count()),
-      attention_shape_(shape_of(config_, geometry.dtype)),
+      attention_shape_(checked_shape(config_, geometry)),
       max_partials_(max_attention_partials(limits.max_num_seqs, limits.max_model_len)),
       attention_(attention_shape_, num_sms_) {
-  check_shapes();
   prepare_gemm();
   weights_ = upload(*model_);
   cache_ = DeviceBuffer(static_cast<size_t>(geometry_.page_bytes(config_) * geometry_.num_blocks));
@@ -97,22 +101,29 @@ Llama4::Llama4(std::shared_ptr<const model::Model> model, const model::KvGeometr
         "copy of RoPE frequencies");
 }
 
-void Llama4::check_shapes() const {
+void Llama4::check_shapes(const model::LlamaConfig& config, const model::KvGeometry& geometry) {
   const auto refuse = [](const std::string& what) {
     throw StartupError("the CUDA runner " + what + "; use --device cpu");
   };
-  if (config_.hidden_size > kMaxRow) {
+  if (config.hidden_size > kMaxRow) {
     refuse("takes a hidden_size up to " + std::to_string(kMaxRow) + "; it is " +
-           std::to_string(config_.hidden_size));
+           std::to_string(config.hidden_size));
   }
-  if (config_.num_experts > kMaxGroups) {
+  if (config.num_experts > kMaxGroups) {
     refuse("takes up to " + std::to_string(kMaxGroups) + " experts; there are " +
-           std::to_string(config_.num_experts));
+           std::to_string(config.num_experts));
   }
-  if (geometry_.block_size != kPagePositions) {
+  const int group = config.num_kv_heads > 0 ? config.num_heads / config.num_kv_heads : 0;
+  if ((config.head_dim != 64 && config.head_dim != 128) || group < 1 || group > kMaxHeadGroup ||
+      config.num_heads % config.num_kv_heads != 0) {
+    refuse("takes a head_dim of 64 or 128 and up to " + std::to_string(kMaxHeadGroup) +
+           " query heads a KV head; the model has " + std::to_string(config.num_heads) + " heads of " +
+           std::to_string(config.head_dim) + " over " + std::to_string(config.num_kv_heads));
+  }
+  if (geometry.block_size != kPagePositions) {
     refuse("takes --block-size " + std::to_string(kPagePositions) + " alone");
   }
-  if (geometry_.dtype == model::KvDtype::kF32) refuse("has no fp32 KV cache");
+  if (geometry.dtype == model::KvDtype::kF32) refuse("has no fp32 KV cache");
 }
 
 std::vector<model::PlanRow> Llama4::working_memory(const model::LlamaConfig& config, const Limits& limits,

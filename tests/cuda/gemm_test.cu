@@ -62,7 +62,7 @@ class GemmTest : public testing::Test {
     check(cudaMemset(y.as<void>(), 0xff, y.bytes()), "poison");
     const GemmInput input = make_gemm_input(c.type, x, total, c.k);
     gemm({&w, &input, y.as<void>(), c.output, device_begin.as<int32_t>(), tokens_a_group}, 132, stream_);
-    stream_.wait();
+    check(cudaStreamSynchronize(stream_), "kernel");
     std::vector<uint8_t> raw(y.bytes());
     check(cudaMemcpy(raw.data(), y.as<void>(), raw.size(), cudaMemcpyDeviceToHost), "result");
     for (size_t i = raw.size() - 64; i < raw.size(); ++i) EXPECT_EQ(raw[i], 0xff) << "written beyond the end";
@@ -119,7 +119,7 @@ class GemmTest : public testing::Test {
   }
 
   std::mt19937 random_{7};
-  Stream stream_;
+  const cudaStream_t stream_ = nullptr;  // the default stream: needs no device before SetUp
 };
 
 TEST_F(GemmTest, is_the_product_for_every_number_of_tokens) {
