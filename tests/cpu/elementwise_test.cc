@@ -7,8 +7,8 @@
 #include "cpu/random_matrix.h"
 #include "cpu/rms_norm.h"
 #include "cpu/rope.h"
-#include "model/rope_frequencies.h"
 #include "cpu/silu.h"
+#include "model/rope_frequencies.h"
 #include "ops/elementwise_cases.h"
 
 namespace outrider::test {
