@@ -19,8 +19,7 @@ Json completion_body(const config::BenchServeOptions& options, const std::string
           {"stream_options", {{"include_usage", true}}}};
 }
 
-Json chat_body(const config::BenchServeOptions& options, const std::string& model,
-               const SampleRequest& request) {
+Json chat_body(const std::string& model, const SampleRequest& request) {
   const Json part = {{"type", "text"}, {"text", request.prompt}};
   return {
       {"model", model},     {"messages", Json::array({{{"role", "user"}, {"content", Json::array({part})}}})},
@@ -32,7 +31,7 @@ Json chat_body(const config::BenchServeOptions& options, const std::string& mode
 
 std::string request_body(const config::BenchServeOptions& options, const std::string& model,
                          const SampleRequest& request) {
-  Json body = options.chat ? chat_body(options, model, request) : completion_body(options, model, request);
+  Json body = options.chat ? chat_body(model, request) : completion_body(options, model, request);
   if (options.ignore_eos) body["ignore_eos"] = true;
   body.update(options.extra_body);
   return chat::python_json(body, -1, /*ensure_ascii=*/true);
