@@ -36,25 +36,6 @@ __device__ __forceinline__ void barrier_wait(uint32_t barrier, int parity) {
       : "memory");
 }
 
-// The same between the blocks of a cluster: an arrival at the barrier at this address in block `rank`, with
-// the arriving thread's writes to that block's memory, and a wait that sees them.
-__device__ __forceinline__ void barrier_arrive_at(uint32_t barrier, int rank) {
-  asm volatile(
-      "{ .reg .b32 remote;\n"
-      "mapa.shared::cluster.u32 remote, %0, %1;\n"
-      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [remote]; }" ::"r"(barrier),
-      "r"(rank)
-      : "memory");
-}
-__device__ __forceinline__ void barrier_wait_cluster(uint32_t barrier, int parity) {
-  asm volatile(
-      "{ .reg .pred done;\n"
-      "AGAIN: mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
-      "@!done bra AGAIN; }" ::"r"(barrier),
-      "r"(parity)
-      : "memory");
-}
-
 // What the L2 cache should do with the lines of a copy.
 inline constexpr uint64_t kEvictFirst = 0x12F0000000000000ull;  // read once: weights
 inline constexpr uint64_t kEvictLast = 0x14F0000000000000ull;   // read by every block: activations
@@ -74,6 +55,10 @@ __device__ __forceinline__ void copy_bytes(uint32_t to, const void* from, int by
 // What this thread wrote to shared memory is visible to wgmma and the copy engine after the next barrier.
 __device__ __forceinline__ void fence_for_async_proxy() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+__device__ __forceinline__ void prefetch_tensor_map(const CUtensorMap* map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }
 
 // Box at (column, row) of a 2-d tensor; the box's bytes count for `barrier`.

@@ -10,16 +10,14 @@
 // result.
 //
 // A matrix with too few feature blocks for the device has its K cut into segments (GemmWeights::splits). With
-// few tokens each segment has a block of its own in a cluster, and totals go from one to the next through
-// shared memory; a wide tile goes through them one after the other. Both add the same totals in the same
-// order.
+// few tokens each segment has a block of its own; the last of a tile's blocks to end adds all totals. A wide
+// tile goes through the segments one after the other. Both add the same totals in the same order.
 //
 // Floor: weights / memory bandwidth up to about 250 tokens, 2 * tokens * features * k / tensor rate beyond.
 #include <algorithm>
 #include <cstdint>
 
 #include "cuda/async_copy.cuh"
-#include "cuda/cluster.cuh"
 #include "cuda/gemm.h"
 #include "cuda/launch.cuh"
 #include "cuda/number_formats.cuh"
@@ -31,9 +29,10 @@ namespace {
 
 constexpr int kBlockBytes = 128;  // of K
 constexpr int kMaxSplits = 3;
+constexpr int kSplitBlocks = 264;
 
-// kWarpgroups that multiply, 64 features each, by kTokens; one segment of K after the other (kWide), or in a
-// cluster.
+// kWarpgroups that multiply, 64 features each, by kTokens; one segment of K after the other (kWide), or each
+// in a block of its own.
 template <int kWarpgroups, int kTokens_, int kStages_, bool kWide_, typename Out>
 struct Tile {
   static constexpr int kTokens = kTokens_, kStages = kStages_;
@@ -46,13 +45,14 @@ struct Tile {
   static constexpr int kWeightBytes = kFeatures * kBlockBytes;
   static constexpr int kTokenBytes = kTokens * kBlockBytes;
   static constexpr int kStageBytes = kWeightBytes + (kTokenBytes + 1023) / 1024 * 1024;
-  // A warpgroup's outputs on their way to memory; padded against bank conflicts. Before that, totals of other
-  // segments.
+  // A warpgroup's outputs on their way to memory; padded against bank conflicts. In a wide tile, before that,
+  // its totals of the segments so far.
   static constexpr int kOutStride = kFeatureTile + 16 / static_cast<int>(sizeof(Out));
   static constexpr int kOutBytes = kTokens * kOutStride * static_cast<int>(sizeof(Out));
-  static constexpr int kTotalBytes = kSums * 128 * static_cast<int>(sizeof(float));
-  static constexpr int kScratchBytes = (std::max(kOutBytes, kTotalBytes) + 15) / 16 * 16;
-  static constexpr int kBarriers = 2 * kStages + 2;
+  static constexpr int kTotals = kSums * 128;  // floats
+  static constexpr int kScratchBytes =
+      (std::max(kOutBytes, kWide ? kTotals* static_cast<int>(sizeof(float)) : 0) + 15) / 16 * 16;
+  static constexpr int kBarriers = 2 * kStages;
   static constexpr int kSharedBytes =
       1024 + kStages * kStageBytes + kWarpgroups * kScratchBytes + kBarriers * 8;
 };
@@ -62,6 +62,7 @@ struct Shape {
   const float* scales;
   const int32_t* token_begin;
   int tokens;  // where there is no token_begin
+  SplitTotals split;
 };
 
 // One group's share of the tiles, as every thread needs it.
@@ -110,9 +111,7 @@ struct Barriers {
   __device__ uint32_t full(int stage) const { return base + 8 * stage; }  // copies have arrived
   __device__ uint32_t empty(int stage) const {
     return base + 8 * (T::kStages + stage);
-  }                                                                            // consumers have read
-  __device__ uint32_t totals() const { return base + 16 * T::kStages; }        // of the segments before
-  __device__ uint32_t released() const { return base + 16 * T::kStages + 8; }  // and have been read
+  }  // consumers have read
 };
 
 struct Ring {
@@ -220,25 +219,32 @@ __device__ __forceinline__ void multiply(int blocks, const Barriers<T>& barriers
   }
 }
 
-// Segments' totals go from block to block of a cluster, each adding its own; true in the last one, where they
-// are complete.
+// Leaves this segment's totals for the block that comes last; true there, with the sum of all. `arrived`:
+// shared memory.
 template <typename T>
-__device__ __forceinline__ bool pass_totals(const Shape& shape, const Barriers<T>& barriers, float* scratch,
-                                            int segment, int round, float (&total)[T::kSums]) {
+__device__ __forceinline__ bool combine_totals(const Shape& shape, int tile, int segment, int* arrived,
+                                               float (&total)[T::kSums]) {
   const int thread = threadIdx.x % 128;
-  if (segment > 0) {
-    barrier_wait_cluster(barriers.totals(), round & 1);
+  float* totals = shape.split.totals + int64_t{tile} * shape.splits * T::kTotals + thread;
+  float* mine = totals + segment * T::kTotals;
 #pragma unroll
-    for (int i = 0; i < T::kSums; ++i) total[i] = scratch[i * 128 + thread] + total[i];
-    asm volatile("bar.sync 1, 128;" ::: "memory");  // all have read: the room is for outputs now
+  for (int i = 0; i < T::kSums; ++i) __stcg(mine + i * 128, total[i]);
+  __threadfence();
+  asm volatile("bar.sync 1, 128;" ::: "memory");
+  if (thread == 0) {
+    *arrived = atomicAdd(&shape.split.counts[tile], 1);
+    if (*arrived + 1 == shape.splits) shape.split.counts[tile] = 0;  // for the next product
+    __threadfence();
   }
-  if (segment + 1 == shape.splits) return true;
-  if (round > 0) barrier_wait_cluster(barriers.released(), (round - 1) & 1);
-  float* to = peer(scratch, segment + 1) + thread;
+  asm volatile("bar.sync 1, 128;" ::: "memory");
+  if (*arrived + 1 < shape.splits) return false;
 #pragma unroll
-  for (int i = 0; i < T::kSums; ++i) to[i * 128] = total[i];
-  barrier_arrive_at(barriers.totals(), segment + 1);
-  return false;
+  for (int i = 0; i < T::kSums; ++i) total[i] = __ldcg(totals + i * 128);
+  for (int s = 1; s < shape.splits; ++s) {
+#pragma unroll
+    for (int i = 0; i < T::kSums; ++i) total[i] += __ldcg(totals + s * T::kTotals + i * 128);
+  }
+  return true;
 }
 
 // Scales the totals and writes them, 16 bytes an access.
@@ -279,22 +285,21 @@ __global__ void __launch_bounds__(T::kThreads, 1)
   uint8_t* scratches = stages + T::kStages * T::kStageBytes;
   const Barriers<T> barriers{shared_address(scratches + T::kConsumers / 128 * T::kScratchBytes)};
   __shared__ Schedule schedule;
+  __shared__ int arrived;
   let_next_start();
   if (shape.groups > 1) wait_for_previous();  // the groups' bounds come from another kernel
   if (threadIdx.x == 0) {
+    prefetch_tensor_map(&weights);
+    prefetch_tensor_map(&tokens);
     for (int stage = 0; stage < T::kStages; ++stage) {
       barrier_init(barriers.full(stage), 1);
       barrier_init(barriers.empty(stage), T::kConsumers / 128);
     }
-    barrier_init(barriers.totals(), 128);
-    barrier_init(barriers.released(), 128);
     barrier_init_fence();
     make_schedule<T>(shape, schedule);
   }
   __syncthreads();
-  const bool clustered = !T::kWide && shape.splits > 1;
-  if (clustered) cluster_sync();  // the others' barriers are there
-  const int blocks_a_tile = clustered ? shape.splits : 1;
+  const int blocks_a_tile = T::kWide ? 1 : shape.splits;
   const int segment = blockIdx.x % blocks_a_tile;
   const int worker = blockIdx.x / blocks_a_tile, workers = gridDim.x / blocks_a_tile;
   const int tiles = schedule.tile_begin[shape.groups];
@@ -308,11 +313,9 @@ __global__ void __launch_bounds__(T::kThreads, 1)
     if constexpr (T::kWide) asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
     const int warpgroup = threadIdx.x / 128;
     uint8_t* scratch = scratches + warpgroup * T::kScratchBytes;
-    auto* totals = reinterpret_cast<float*>(scratch);
     wait_for_previous();
     Ring ring{0, 0};
-    int round = 0;
-    for (int tile = worker; tile < tiles; tile += workers, ++round) {
+    for (int tile = worker; tile < tiles; tile += workers) {
       const Place at = place_of<T::kFeatures, T::kTokens>(schedule, tile);
       const int feature = at.feature + warpgroup * kFeatureTile;
       float total[T::kSums];
@@ -321,7 +324,7 @@ __global__ void __launch_bounds__(T::kThreads, 1)
         for (int s = 0; s < shape.splits; ++s) {
           multiply<Element, T>(segment_begin(shape, s + 1) - segment_begin(shape, s), barriers, stages,
                                warpgroup, ring, total);
-          float* mine = totals + threadIdx.x % 128;
+          float* mine = reinterpret_cast<float*>(scratch) + threadIdx.x % 128;
           if (s > 0) {
 #pragma unroll
             for (int i = 0; i < T::kSums; ++i) total[i] = mine[i * 128] + total[i];
@@ -336,14 +339,12 @@ __global__ void __launch_bounds__(T::kThreads, 1)
       } else {
         multiply<Element, T>(segment_begin(shape, segment + 1) - segment_begin(shape, segment), barriers,
                              stages, warpgroup, ring, total);
-        if (clustered) complete = pass_totals<T>(shape, barriers, totals, segment, round, total);
+        if (shape.splits > 1) complete = combine_totals<T>(shape, tile, segment, &arrived, total);
       }
       // The second warpgroup of an odd number of feature blocks has nothing to write.
       if (complete && feature < shape.features) {
         store_tile<T>(shape, at, feature, warpgroup, reinterpret_cast<Out*>(scratch), y, total);
       }
-      // The block before may write the next totals, if there are any.
-      if (segment > 0 && tile + workers < tiles) barrier_arrive_at(barriers.released(), segment - 1);
     }
   }
 }
@@ -373,16 +374,16 @@ struct Kernels {
   static void run_tile(const GemmCall& call, const CUtensorMap& tokens, int blocks, cudaStream_t stream) {
     const GemmWeights& w = *call.w;
     const int block = w.type == ElementType::kFp8 ? kBlockBytes : kBlockBytes / 2;
-    const Shape shape{w.groups, w.features,       w.k / block,        w.splits,
-                      w.scales, call.token_begin, call.tokens_a_group};
-    const int cluster = T::kWide ? 1 : w.splits;
+    const Shape shape{w.groups, w.features,       w.k / block,         w.splits,
+                      w.scales, call.token_begin, call.tokens_a_group, call.split};
+    const int blocks_a_tile = T::kWide ? 1 : w.splits;
     if (w.groups == 1) {  // no more blocks than there is work for
       const int tiles = (w.features + T::kFeatures - 1) / T::kFeatures *
                         ((call.tokens_a_group + T::kTokens - 1) / T::kTokens);
-      blocks = std::min(blocks, tiles * cluster);
+      blocks = std::min(blocks, tiles * blocks_a_tile);
     }
-    launch_cluster(gemm_kernel<Element, T, Out>, blocks / cluster * cluster, cluster, T::kThreads,
-                   T::kSharedBytes, stream, w.tensor, tokens, static_cast<Out*>(call.y), shape);
+    launch(gemm_kernel<Element, T, Out>, blocks / blocks_a_tile * blocks_a_tile, T::kThreads, T::kSharedBytes,
+           stream, w.tensor, tokens, static_cast<Out*>(call.y), shape);
   }
 
   static void run(const GemmCall& call, int num_sms, cudaStream_t stream) {
@@ -398,14 +399,12 @@ struct Kernels {
 
 int element_bytes(ElementType type) { return type == ElementType::kFp8 ? 1 : 2; }
 
-// Segments of K, so that one token's tiles fill most of 2 x 132 blocks. A property of the matrix alone: it
-// decides the order of sums.
+// Segments of K, so that one token tile's blocks fill most of 2 x 132. A property of the matrix alone: it
+// decides the order of sums. Groups have enough tiles.
 int splits_of(int groups, int features, int k_blocks) {
-  constexpr int kBlocks = 264;
-  const int tiles = features / kFeatureTile;
-  const int most =
-      groups > 1 ? 2 : kMaxSplits;  // clusters of three do not fill a device, which matters for many tiles
-  return std::clamp(kBlocks / tiles, 1, std::min(most, std::max(1, k_blocks / 8)));
+  if (groups > 1) return 1;
+  return std::clamp(kSplitBlocks / (features / kFeatureTile), 1,
+                    std::min(kMaxSplits, std::max(1, k_blocks / 8)));
 }
 
 }  // namespace
@@ -434,6 +433,11 @@ void gemm(const GemmCall& call, int num_sms, cudaStream_t stream) {
   if (!fp8 && call.output == OutputType::kF32) return Kernels<Bf16, float>::run(call, num_sms, stream);
   Kernels<Fp8, float>::run(call, num_sms, stream);
 }
+
+size_t SplitTotals::total_bytes() {
+  return sizeof(float) * kSplitBlocks * Tile<1, 64, 5, false, bf16>::kTotals;
+}
+size_t SplitTotals::count_bytes() { return sizeof(int32_t) * kSplitBlocks; }
 
 void prepare_gemm() {
   Kernels<Fp8, bf16>::prepare();

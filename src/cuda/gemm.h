@@ -38,6 +38,14 @@ struct GemmInput {
 };
 GemmInput make_gemm_input(ElementType type, const void* data, int64_t max_tokens, int k);
 
+// Where the blocks of a tile meet whose K is cut into segments. Products of one stream share it.
+struct SplitTotals {
+  float* totals = nullptr;    // device, total_bytes()
+  int32_t* counts = nullptr;  // device, count_bytes(), zero before the first product
+  static size_t total_bytes();
+  static size_t count_bytes();
+};
+
 // token_begin: device [groups + 1]; group g has tokens [token_begin[g], token_begin[g + 1]) of x and y. Null:
 // one group, whose tokens the host knows. `tokens_a_group`: what the host expects a group to have; chooses
 // the tile, changes no result.
@@ -48,6 +56,7 @@ struct GemmCall {
   OutputType output = OutputType::kBf16;
   const int32_t* token_begin = nullptr;
   int tokens_a_group = 0;
+  SplitTotals split;
 };
 void gemm(const GemmCall& call, int num_sms, cudaStream_t stream);
 

@@ -143,13 +143,14 @@ void Llama4::logits(const int32_t* row_index, int count, float* out, cudaStream_
   norm.rows = count;
   norm.row_index = row_index;
   add_norm(norm, stream);
-  gemm({&weights_.lm_head, &logit_in_.bf16, out, OutputType::kF32, nullptr, count}, num_sms_, stream);
+  gemm({&weights_.lm_head, &logit_in_.bf16, out, OutputType::kF32, nullptr, count, split_totals_}, num_sms_,
+       stream);
 }
 
 void Llama4::linear(const DeviceLinear& linear, const Input& x, void* y, const int32_t* range,
                     int rows_a_group) const {
   const GemmInput* input = linear.w.type == ElementType::kFp8 ? &x.fp8 : &x.bf16;
-  gemm({&linear.w, input, y, OutputType::kBf16, range, rows_a_group}, num_sms_, stream_);
+  gemm({&linear.w, input, y, OutputType::kBf16, range, rows_a_group, split_totals_}, num_sms_, stream_);
 }
 
 void Llama4::silu(const DeviceMlp& mlp, const void* gate_up, const Input& out, int rows,

@@ -94,6 +94,7 @@ class Llama4 {
   void *qkv_ = nullptr, *q_ = nullptr, *context_ = nullptr;
   void *gate_up_ = nullptr, *expert_gate_up_ = nullptr, *expert_out_ = nullptr;
   float* partials_ = nullptr;
+  SplitTotals split_totals_;
   Input attention_in_, context_in_, shared_in_, expert_in_, shared_act_, expert_act_, dense_act_, logit_in_;
   // Routing of the current layer. A pair is (row, rank of the expert): row * experts_per_token + rank.
   int32_t *expert_of_pair_ = nullptr, *rank_of_pair_ = nullptr, *place_of_pair_ = nullptr;  // [pairs]

@@ -29,7 +29,7 @@ AttentionShape checked_shape(const model::LlamaConfig& config, const model::KvGe
 struct Buffers {
   int64_t residual, normed, update, expert_out, attention_in, shared_in, expert_in;
   int64_t expert_of_pair, rank_of_pair, place_of_pair, score_of_pair, count_of_expert, expert_begin;
-  int64_t logit_in;
+  int64_t logit_in, split_totals, split_counts;
   int64_t qkv, q, context, context_in, partials;                       // attention
   int64_t gate_up, expert_gate_up, shared_act, expert_act, dense_act;  // MLP
   int64_t bytes;
@@ -50,6 +50,8 @@ struct Buffers {
     count_of_expert = take(4 * int64_t{c.num_experts} + 4);
     expert_begin = take(4 * int64_t{c.num_experts} + 4);
     logit_in = take(kBf16 * limits.max_logit_rows * hidden);
+    split_totals = take(static_cast<int64_t>(SplitTotals::total_bytes()));
+    split_counts = take(static_cast<int64_t>(SplitTotals::count_bytes()));
 
     const int64_t begin = next_;
     qkv = take(kBf16 * rows * (c.q_size() + 2 * c.kv_size()));
@@ -154,6 +156,9 @@ void Llama4::allocate() {
   gate_up_ = base + at.gate_up;
   expert_gate_up_ = base + at.expert_gate_up;
   partials_ = reinterpret_cast<float*>(base + at.partials);
+  split_totals_ = {reinterpret_cast<float*>(base + at.split_totals),
+                   reinterpret_cast<int32_t*>(base + at.split_counts)};
+  check(cudaMemset(split_totals_.counts, 0, SplitTotals::count_bytes()), "cudaMemset");
   expert_of_pair_ = reinterpret_cast<int32_t*>(base + at.expert_of_pair);
   rank_of_pair_ = reinterpret_cast<int32_t*>(base + at.rank_of_pair);
   place_of_pair_ = reinterpret_cast<int32_t*>(base + at.place_of_pair);
