@@ -7,7 +7,7 @@
 namespace outrider::cuda {
 
 inline constexpr int kRowThreads = 256;
-inline constexpr int kVector = 8;  // bf16 values in 16 bytes
+inline constexpr int kVector = 8;                                      // bf16 values in 16 bytes
 inline constexpr int kRowVectors = kMaxRow / (kRowThreads * kVector);  // a thread's share
 
 struct Vector {
