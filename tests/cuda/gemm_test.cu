@@ -124,6 +124,7 @@ class GemmTest : public testing::Test {
   }
 
   std::mt19937 random_{7};
+  DeviceBuffer totals_, counts_;
   const cudaStream_t stream_ = nullptr;  // the default stream: needs no device before SetUp
 };
 
