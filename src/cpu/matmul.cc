@@ -207,7 +207,8 @@ template <class Codec>
 void run_unit(const MatmulJob& job, const MatmulUnit& unit, float* workspace) {
   const float* x = job.x + int64_t{unit.first_row} * job.w->cols;
   float* y = job.y + int64_t{unit.first_row} * job.w->rows;
-  switch (unit.num_rows) {
+  // The job decides, not what is left of its rows: a direct job's x is in a unit of its own (scale_x).
+  switch (job.m <= kDirectRows ? unit.num_rows : 0) {
     case 1:
       return direct<Codec, 1>(job, unit, x, y);
     case 2:
@@ -252,7 +253,6 @@ HWY_EXPORT(workspace_floats);
 
 namespace {
 constexpr int kMaxPanels = 8;
-constexpr int kDirectRows = 4;
 constexpr int64_t kParallelWork = 1 << 16;  // multiply-adds, about 4 us on one core
 }  // namespace
 

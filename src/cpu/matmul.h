@@ -13,6 +13,9 @@ namespace outrider::cpu {
 
 inline constexpr int kMatmulRows = 256;  // rows of x that one unit takes at most
 
+// Products of so few rows multiply packed codes directly; longer ones expand them first.
+inline constexpr int kDirectRows = 4;
+
 struct MatmulJob {
   const PackedMatrix* w = nullptr;
   const float* x = nullptr;  // [m, w->cols], rows contiguous

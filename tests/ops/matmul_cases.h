@@ -32,7 +32,8 @@ inline std::vector<MatmulCase> matmul_cases() {
       for (int m : {1, 6}) {
         for (int cols : {16, 256, 272, 1040}) cases.push_back({format, layout, m, 33, cols});
       }
-      cases.push_back({format, layout, 300, 48, 272});  // more than one block of x rows
+      // More than one block of x rows, the last one full or with a few rows.
+      for (int m : {256, 257, 260, 300, 513}) cases.push_back({format, layout, m, 48, 272});
       cases.push_back({format, layout, 1, 2048, 512});  // many panels
     }
   }
