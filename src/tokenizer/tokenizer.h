@@ -34,9 +34,9 @@ class Tokenizer {
   bool has_token(int32_t id) const;
   int32_t token_id(std::string_view token) const;  // -1 when absent: specials and vocabulary spellings
   int32_t size() const;                            // largest id + 1
-  int32_t encoder_size() const;                    // tokens of the BPE vocabulary alone: Hugging Face's vocab_size
-  int32_t bos_id() const;                          // -1 when the post-processor adds none
-  int32_t eos_id() const;  // tokenizer_config's eos_token (Scout: <|eot|>), -1 when absent
+  int32_t encoder_size() const;  // tokens of the BPE vocabulary alone: Hugging Face's vocab_size
+  int32_t bos_id() const;        // -1 when the post-processor adds none
+  int32_t eos_id() const;        // tokenizer_config's eos_token (Scout: <|eot|>), -1 when absent
 
  private:
   struct Impl;
