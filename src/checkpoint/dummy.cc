@@ -49,18 +49,21 @@ void fill_piece(const GeneratedRegion& region, int64_t begin, std::byte* memory,
 
 std::string gib(int64_t bytes) { return std::to_string(static_cast<double>(bytes) / (1 << 30)) + " GiB"; }
 
+[[noreturn]] void refuse_size(int64_t bytes, const std::string& limit) {
+  throw StartupError("dummy weights need " + gib(bytes) + ", " + limit +
+                     "; use fewer layers by --hf-overrides or a smaller format by --quantization");
+}
+
 void check_host_memory(int64_t bytes) {
   const auto machine = int64_t{::sysconf(_SC_PHYS_PAGES)} * ::sysconf(_SC_PAGESIZE);
-  if (bytes > machine)
-    throw StartupError("dummy weights need " + gib(bytes) + ", this machine has " + gib(machine) +
-                       "; use fewer layers by --hf-overrides or a smaller format by --quantization");
+  if (bytes > machine) refuse_size(bytes, "this machine has " + gib(machine));
 }
 
 // Anonymous memory, zero pages until touched.
 std::shared_ptr<std::byte> map_memory(int64_t bytes) {
   void* memory =
       ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (memory == MAP_FAILED) throw StartupError("dummy weights: cannot map " + gib(bytes));
+  if (memory == MAP_FAILED) refuse_size(bytes, "more than can be mapped");
   ::madvise(memory, bytes, MADV_HUGEPAGE);  // advice only: a failure costs nothing but time
   return {static_cast<std::byte*>(memory), [bytes](std::byte* p) { ::munmap(p, bytes); }};
 }
