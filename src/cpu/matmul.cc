@@ -222,10 +222,10 @@ void run_unit(const MatmulJob& job, const MatmulUnit& unit, float* workspace) {
   }
 }
 
-// x in the unit that the direct products of this format take it in.
-void scale_x(model::WeightFormat format, const float* x, int64_t n, float* out) {
+// x in the unit that the direct FP8 products take it in.
+void scale_x(const float* x, int64_t n, float* out) {
   const DF d;
-  const VF factor = hn::Set(d, format == model::WeightFormat::kFp8 ? 1.0f / Fp8Codec::kUnitOfX : 1.0f);
+  const VF factor = hn::Set(d, 1.0f / Fp8Codec::kUnitOfX);
   for (int64_t i = 0; i < n; i += kLanes) hn::StoreU(hn::Mul(hn::LoadU(d, x + i), factor), d, out + i);
 }
 
@@ -276,7 +276,7 @@ void Matmul::prepare(std::span<const MatmulJob> jobs) {
     if (job.m == 0 || !scaled(job)) continue;
     const int64_t n = int64_t{job.m} * job.w->cols;
     if (job.x != from) {
-      HWY_DYNAMIC_DISPATCH(scale_x)(job.w->format, job.x, n, next);
+      HWY_DYNAMIC_DISPATCH(scale_x)(job.x, n, next);
       from = job.x;
       to = next;
       next += n;

@@ -43,7 +43,7 @@ class Layouter {
     DeviceWeights out;
     out.embed = plain(weights_.embed);
     out.final_norm = vector(weights_.final_norm, config_.hidden_size);
-    out.lm_head = stack({&weights_.lm_head}, 1, "lm_head").w;
+    out.lm_head = stack({&weights_.lm_head}, 1, "lm_head");
     out.layers.resize(weights_.layers.size());
     for (size_t l = 0; l < out.layers.size(); ++l) layer(weights_.layers[l], out.layers[l]);
     return out;
@@ -237,7 +237,7 @@ class Carrier {
   int next_ = 0;
 };
 
-// Runs body(i) for i in [0, count) on several threads, each with its own Carrier; rethrows the first failure.
+// Every piece once, by several threads, each with its own Carrier; rethrows the first failure.
 void carry_all(const std::vector<Piece>& pieces, const model::GeneratedWeights* generated) {
   std::atomic<size_t> next = 0;
   std::exception_ptr failure;

@@ -38,7 +38,7 @@ struct DeviceLayer {
 struct DeviceWeights {
   DeviceBuffer memory;
   const void *embed = nullptr, *final_norm = nullptr;
-  GemmWeights lm_head;
+  DeviceLinear lm_head;
   std::vector<DeviceLayer> layers;
 };
 

@@ -137,13 +137,11 @@ void Llama4::dense_mlp(const Step& step, int l) {
 
 void Llama4::logits(const int32_t* row_index, int count, float* out, cudaStream_t stream) {
   stream_ = stream;
-  DeviceLinear lm_head;
-  lm_head.w = weights_.lm_head;
-  AddNorm norm = add_norm_call(weights_.final_norm, logit_in_, lm_head);
+  AddNorm norm = add_norm_call(weights_.final_norm, logit_in_, weights_.lm_head);
   norm.rows = count;
   norm.row_index = row_index;
   add_norm(norm, stream);
-  gemm({&weights_.lm_head, &logit_in_.bf16, out, OutputType::kF32, nullptr, count, split_totals_}, num_sms_,
+  gemm({&weights_.lm_head.w, &logit_in_.bf16, out, OutputType::kF32, nullptr, count, split_totals_}, num_sms_,
        stream);
 }
 

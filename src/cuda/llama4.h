@@ -52,8 +52,6 @@ class Llama4 {
   // logits [count, vocab_size] fp32 of rows row_index [count] (device) of the last forward().
   void logits(const int32_t* row_index, int count, float* out, cudaStream_t stream);
 
-  const model::LlamaConfig& config() const { return config_; }
-  const AttentionShape& attention_shape() const { return attention_shape_; }
   AttentionTiling attention_tiling() const { return attention_.tiling(max_partials_); }
 
  private:
