@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <future>
 
 #include "base/error.h"
@@ -24,6 +25,9 @@ using Clock = std::chrono::steady_clock;
 using TokenizerPtr = std::shared_ptr<const tokenizer::Tokenizer>;
 
 constexpr double kGiB = 1 << 30;
+
+// No step of a GPU comes near this; a device that has fallen off may stay silent for ever.
+constexpr std::chrono::minutes kDeviceTimeout{2};
 
 // Seconds of each stage of the start, for the log.
 class Ledger {
@@ -155,13 +159,17 @@ int run(const config::ServeOptions& options, const Device& device) {
   log::info(fmt::format("Model loading took {:.4f} GiB and {:.6f} seconds",
                         static_cast<double>(model::weight_bytes(model->weights)) / kGiB,
                         ledger.stage("build")));
-  auto engine = std::make_shared<engine::Engine>(std::move(runner), engine_options(options, max_model_len),
-                                                 server.observer());
-  server.start(std::move(engine), tokenizer);
+  engine::EngineOptions limits = engine_options(options, max_model_len);
+  if (device.is_gpu) limits.device_timeout = kDeviceTimeout;
+  auto engine = std::make_shared<engine::Engine>(std::move(runner), limits, server.observer());
+  server.start(engine, tokenizer);
   ledger.stage("serve");
   log::info(ledger.text());
   log_ready(server, options);
-  return server.run();
+  const int status = server.run();
+  // What a failed device holds is not given back by asking it: that may never end.
+  if (!engine->alive()) std::_Exit(status);
+  return status;
 }
 
 }  // namespace

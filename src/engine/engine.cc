@@ -6,6 +6,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <deque>
+#include <exception>
 #include <future>
 #include <mutex>
 #include <random>
@@ -38,6 +39,9 @@ struct Drain {
 };
 using Message = std::variant<Submit, Cancel, ResetPrefixCache, Drain>;
 
+// Ends a thread whose place another has taken. No std::exception: it is not to be handled as a failed step.
+struct Replaced {};
+
 uint64_t random_seed() {
   std::random_device device;
   return uint64_t{device()} << 32 | device();
@@ -50,7 +54,9 @@ Clock::time_point after(Clock::duration wait) {
 
 }  // namespace
 
-// Everything but inbox_ and stopping_ (guarded by mutex_) and the atomics belongs to the engine thread.
+// Everything but inbox_ and stopping_ (guarded by mutex_), the atomics and what the watchdog looks at
+// (guarded by call_mutex_) belongs to the engine thread. A thread that does not return from the runner in
+// time loses that part to the watchdog, which ends all requests and answers later ones.
 struct Engine::Impl {
   Impl(std::unique_ptr<runner::Runner> device, EngineOptions engine_options, StatsObserver* stats_observer)
       : options(engine_options),
@@ -58,7 +64,14 @@ struct Engine::Impl {
         runner_(std::move(device)),
         scheduler_(kv, options, random_seed()),
         observer_(stats_observer),
-        thread_([this] { run(); }) {}
+        thread_([this] {
+          try {
+            run();
+          } catch (const Replaced&) {
+          }
+        }) {
+    if (options.device_timeout > Clock::duration::zero()) watchdog_ = std::thread([this] { watch(); });
+  }
 
   void post(Message message);
   void stop();
@@ -78,6 +91,8 @@ struct Engine::Impl {
   void handle(Drain& message);
   void finish_drains();
   void step();
+  void on_device(const std::function<void()>& call);
+  void watch();
   void fail(const std::string& what);
   void deliver(double step_seconds);
   void give(Output output);
@@ -96,7 +111,13 @@ struct Engine::Impl {
   std::condition_variable wake_;
   std::vector<Message> inbox_;
   bool stopping_ = false;
-  std::thread thread_;  // last: it uses all of the above
+
+  std::mutex call_mutex_;
+  std::condition_variable watch_ends_;
+  uint64_t calls_ = 0;  // of the runner
+  bool in_call_ = false, replaced_ = false, watched_ = true;
+
+  std::thread thread_, watchdog_;  // last: they use all of the above
 };
 
 void Engine::Impl::post(Message message) {
@@ -114,6 +135,12 @@ void Engine::Impl::stop() {
   }
   wake_.notify_one();
   thread_.join();
+  {
+    std::lock_guard lock(call_mutex_);
+    watched_ = false;
+  }
+  watch_ends_.notify_one();
+  if (watchdog_.joinable()) watchdog_.join();
 }
 
 void Engine::Impl::run() {
@@ -193,10 +220,11 @@ void Engine::Impl::step() {
       std::optional<runner::StepPlan> plan = scheduler_.plan(Clock::now());
       if (!plan) break;
       submitted_.push_back(Clock::now());
-      runner_->submit(std::move(*plan));
+      on_device([&] { runner_->submit(std::move(*plan)); });
     }
     if (scheduler_.num_steps_in_flight() == 0) throw std::logic_error("no step could be planned");
-    runner::StepResult result = runner_->collect();
+    runner::StepResult result;
+    on_device([&] { result = runner_->collect(); });
     if (!result.error.empty()) throw std::runtime_error(result.error);
     Clock::time_point now = Clock::now();
     scheduler_.apply(std::move(result), now);
@@ -207,6 +235,45 @@ void Engine::Impl::step() {
   } catch (const std::exception& e) {
     fail(e.what());
   }
+}
+
+// Enters the runner where the watchdog sees it.
+void Engine::Impl::on_device(const std::function<void()>& call) {
+  {
+    std::lock_guard lock(call_mutex_);
+    ++calls_;
+    in_call_ = true;
+  }
+  std::exception_ptr failure;
+  try {
+    call();
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  {
+    std::lock_guard lock(call_mutex_);
+    in_call_ = false;
+    if (replaced_) throw Replaced();
+  }
+  if (failure) std::rethrow_exception(failure);
+}
+
+// Counts looks rather than time, which also passes while a debugger or a signal holds the whole process.
+void Engine::Impl::watch() {
+  constexpr int kLooks = 16;
+  std::unique_lock lock(call_mutex_);
+  uint64_t seen = 0;
+  for (int looks = 0; looks < kLooks;) {
+    watch_ends_.wait_for(lock, options.device_timeout / kLooks, [this] { return !watched_; });
+    if (!watched_) return;
+    looks = in_call_ && std::exchange(seen, calls_) == calls_ ? looks + 1 : 0;
+  }
+  replaced_ = true;
+  lock.unlock();
+  fail(fmt::format("it has not answered for {:.3g} s",
+                   std::chrono::duration<double>(options.device_timeout).count()));
+  finish_drains();
+  run();  // this is the engine thread now
 }
 
 void Engine::Impl::fail(const std::string& what) {

@@ -60,6 +60,8 @@ struct EngineOptions {
   bool prefix_caching = true;
   bool async_scheduling = true;
   Policy policy = Policy::kFcfs;
+  // A device that does not come back from one call for this long has failed. Zero: it is waited for.
+  Clock::duration device_timeout{0};
 };
 
 // Observations for /metrics, handed out on the engine thread to an observer that must not block.
@@ -94,7 +96,7 @@ class Engine {
  public:
   // Starts the engine thread. `observer` may be null and must outlive the engine.
   Engine(std::unique_ptr<runner::Runner> runner, EngineOptions options, StatsObserver* observer);
-  ~Engine();  // aborts what runs and joins
+  ~Engine();  // aborts what runs and joins; waits for a device that has not come back
 
   // Any thread. The sink gets at least one Output with a finish_reason, whatever happens.
   RequestId submit(Request request);
@@ -108,7 +110,8 @@ class Engine {
   // the deadline has passed and the rest has been aborted (after the step in flight).
   void drain(Clock::duration deadline);
 
-  bool alive() const;  // false after the device failed: every request has been ended with kError
+  // False once the device has failed: every request ends with kError, later ones too.
+  bool alive() const;
   const EngineOptions& options() const;
   const model::KvGeometry& kv() const;
 

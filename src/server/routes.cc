@@ -23,7 +23,7 @@ HttpResponse json_response(std::string body) {
 }
 
 void handle_health(Service& service, HttpRequest, ResponderPtr responder) {
-  responder->send(empty_response(service.engine->alive() ? 200 : 500));
+  responder->send(empty_response(service.engine->alive() ? 200 : 503));
 }
 
 void handle_version(Service& service, HttpRequest, ResponderPtr responder) {

@@ -17,6 +17,7 @@
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <utility>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -33,6 +34,10 @@ using Protocol = asio::generic::stream_protocol;
 using Acceptor = asio::basic_socket_acceptor<Protocol>;
 
 namespace {
+
+// After the engine's death: how long /health answers 503, and then how long streams may take for their last
+// event.
+constexpr Seconds kFarewell{1};
 
 class EngineAdapter : public EngineClient {
  public:
@@ -91,7 +96,8 @@ struct Server::Impl {
   void watch_signals();
   void watch_certificates();
   void log_stats();
-  void finish(int code);
+  void close_acceptor();
+  void finish();
   void stop_threads();
 
   // Destruction runs from the bottom up: threads are stopped first, then the engine is let go (it may still
@@ -103,10 +109,10 @@ struct Server::Impl {
   asio::io_context io;
   asio::executor_work_guard<asio::io_context::executor_type> work = asio::make_work_guard(io);
   std::vector<std::thread> threads;
-  std::string bound_uds;
 
   // What follows is touched on `control` only, once threads run.
   asio::strand<asio::io_context::executor_type> control = asio::make_strand(io);
+  std::string bound_uds;
   TlsContext tls;                     // null: plain HTTP
   std::optional<TlsFiles> tls_files;  // --enable-ssl-refresh
   Acceptor acceptor{control};
@@ -114,6 +120,7 @@ struct Server::Impl {
   asio::steady_timer accept_timer{control}, drain_timer{control}, stats_timer{control}, engine_timer{control},
       tls_timer{control};
   bool draining = false;
+  int status = 0;  // the process's exit code
 
   std::mutex mutex;
   std::condition_variable finished;
@@ -124,8 +131,8 @@ Server::Server(ServerOptions options) : impl_(std::make_unique<Impl>(std::move(o
 
 Server::~Server() {
   impl_->stop_threads();
+  impl_->close_acceptor();
   impl_->service.engine.reset();
-  if (!impl_->bound_uds.empty()) ::unlink(impl_->bound_uds.c_str());
 }
 
 ServerOptions& Server::options() { return impl_->service.options; }
@@ -250,7 +257,7 @@ void Server::Impl::watch_signals() {
   signals.add(SIGTERM);
   signals.async_wait([this](error_code error, int) {
     if (error) return;
-    if (draining) return finish(0);
+    if (draining) return finish();
     begin_drain(service.options.drain_timeout);
     watch_signals();
   });
@@ -260,12 +267,13 @@ void Server::Impl::watch_engine() {
   engine_timer.expires_after(std::chrono::seconds(1));
   engine_timer.async_wait([this](error_code error) {
     if (error) return;
-    if (!service.engine->alive() && service.options.exit_on_engine_death) {
-      log::error("The engine has died; see above for the cause.");
-      finish(1);
-      return;
-    }
-    watch_engine();
+    if (service.engine->alive() || !service.options.exit_on_engine_death) return watch_engine();
+    log::error("The engine has died; see above for the cause.");
+    status = 1;
+    engine_timer.expires_after(ticks(kFarewell));
+    engine_timer.async_wait([this](error_code stopped) {
+      if (!stopped) begin_drain(kFarewell);
+    });
   });
 }
 
@@ -304,24 +312,30 @@ void Server::Impl::begin_drain(Seconds deadline) {
   if (draining) return;
   draining = true;
   log::info("Shutting down FastAPI HTTP server.");
-  error_code ignored;
-  acceptor.close(ignored);
+  close_acceptor();
   connections.drain();
   watch_drain(engine::Clock::now() + std::chrono::duration_cast<engine::Clock::duration>(deadline));
 }
 
 void Server::Impl::watch_drain(engine::Clock::time_point deadline) {
-  if (connections.size() == 0 || engine::Clock::now() >= deadline) return finish(0);
+  if (connections.size() == 0 || engine::Clock::now() >= deadline) return finish();
   drain_timer.expires_after(std::chrono::milliseconds(20));
   drain_timer.async_wait([this, deadline](error_code error) {
     if (!error) watch_drain(deadline);
   });
 }
 
-void Server::Impl::finish(int code) {
+void Server::Impl::close_acceptor() {
+  error_code ignored;
+  acceptor.close(ignored);
+  // Now, not later: the path may soon be another server's.
+  if (!bound_uds.empty()) ::unlink(std::exchange(bound_uds, {}).c_str());
+}
+
+void Server::Impl::finish() {
   connections.abort();
   const std::lock_guard lock(mutex);
-  if (!exit_code) exit_code = code;
+  if (!exit_code) exit_code = status;
   finished.notify_all();
 }
 

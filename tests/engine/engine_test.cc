@@ -24,11 +24,20 @@ constexpr int kRequestsPerThread = 60;
 constexpr int kRequestsPerThread = 400;
 #endif
 
-enum class Fault { kNone, kErrorResult, kThrowOnCollect, kThrowOnSubmit, kLostToken };
+enum class Fault {
+  kNone,
+  kErrorResult,
+  kThrowOnCollect,
+  kThrowOnSubmit,
+  kLostToken,
+  kSilentCollect,
+  kSilentSubmit
+};
 
 struct DeviceLog {
   std::atomic<int> steps{0};
   std::atomic<int> most_in_flight{0};
+  std::atomic<bool> silent{true};  // as long as this holds, a silent fault lasts
 };
 
 class FakeRunner : public runner::Runner {
@@ -45,6 +54,7 @@ class FakeRunner : public runner::Runner {
   void submit(runner::StepPlan plan) override {
     int step = ++log_->steps;
     if (step >= fault_step_ && fault_ == Fault::kThrowOnSubmit) throw std::runtime_error("out of luck");
+    if (step == fault_step_ && fault_ == Fault::kSilentSubmit) log_->silent.wait(true);
     device_.submit(std::move(plan));
     log_->most_in_flight = std::max(log_->most_in_flight.load(), device_.in_flight());
   }
@@ -52,6 +62,7 @@ class FakeRunner : public runner::Runner {
     std::this_thread::sleep_for(step_time_);
     int step = ++num_collected_;
     if (step >= fault_step_ && fault_ == Fault::kThrowOnCollect) throw std::runtime_error("out of luck");
+    if (step == fault_step_ && fault_ == Fault::kSilentCollect) log_->silent.wait(true);
     runner::StepResult result = device_.collect();
     if (step >= fault_step_ && fault_ == Fault::kErrorResult) result.error = "out of luck";
     if (step >= fault_step_ && fault_ == Fault::kLostToken) result.sampled.clear();
@@ -275,6 +286,50 @@ TEST_P(EngineTest, AFailedDeviceEndsEveryRequestWithAnErrorAndLaterOnesToo) {
     engine_.reset();
     for (Received& r : received) EXPECT_EQ(r.finals(), 1);
   }
+}
+
+TEST_P(EngineTest, ADeviceThatNeverAnswersEndsEveryRequestWithAnErrorAndLaterOnesToo) {
+  options_.device_timeout = milliseconds(60);
+  for (Fault fault : {Fault::kSilentCollect, Fault::kSilentSubmit}) {
+    runner_ = std::make_unique<FakeRunner>(kv_, options_, &device_);
+    device_.steps = 0;
+    device_.silent = true;
+    runner_->fail_at(5, fault);
+    Engine& engine = start();
+    std::vector<Received> received(10);
+    std::vector<RequestId> ids;
+    for (Received& r : received) ids.push_back(engine.submit(request({1, 2, 3}, 50, &r)));
+    std::thread drain([&] { engine.drain(std::chrono::hours(1)); });
+    for (Received& r : received) {
+      ASSERT_TRUE(r.wait());
+      EXPECT_EQ(r.reason(), FinishReason::kError);
+      EXPECT_EQ(r.error(), "the device failed: it has not answered for 0.06 s");
+    }
+    drain.join();
+    EXPECT_FALSE(engine.alive());
+    Received late;
+    ids.push_back(engine.submit(request({1}, 1, &late)));
+    ASSERT_TRUE(late.wait());
+    EXPECT_EQ(late.reason(), FinishReason::kError);
+    for (RequestId id : ids) engine.cancel(id);
+    engine.reset_prefix_cache();
+    device_.silent = false;
+    device_.silent.notify_all();  // now it comes back, and finds its place taken
+    engine_.reset();
+    for (Received& r : received) EXPECT_EQ(r.finals(), 1);
+  }
+}
+
+TEST_P(EngineTest, ASlowDeviceIsNotASilentOne) {
+  options_.device_timeout = milliseconds(200);
+  runner_->set_step_time(milliseconds(15));
+  Engine& engine = start();
+  Received received;
+  engine.submit(request({1, 2}, 30, &received));
+  ASSERT_TRUE(received.wait());
+  EXPECT_EQ(received.reason(), FinishReason::kLength);
+  std::this_thread::sleep_for(milliseconds(250));  // idle
+  EXPECT_TRUE(engine.alive());
 }
 
 TEST_P(EngineTest, DrainLetsAcceptedRequestsEndAndRefusesNewOnes) {

@@ -20,8 +20,8 @@ TEST(Routes, health_tells_whether_the_engine_lives) {
   EXPECT_EQ(harness.call("GET", "/health")->response.status, 200);
   EXPECT_EQ(harness.call("POST", "/ping")->response.body, "");
   harness.engine->is_alive = false;
-  EXPECT_EQ(harness.call("GET", "/health")->response.status, 500);
-  EXPECT_EQ(harness.call("GET", "/ping")->response.status, 500);
+  EXPECT_EQ(harness.call("GET", "/health")->response.status, 503);
+  EXPECT_EQ(harness.call("GET", "/ping")->response.status, 503);
 }
 
 TEST(Routes, small_answers) {

@@ -18,9 +18,15 @@ namespace {
 using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
+struct TypistMood {
+  std::atomic<int> delay_us{0};     // of a step
+  std::atomic<bool> broken{false};  // every step fails
+  std::atomic<bool> silent{false};  // no step ends
+};
+
 class TypistRunner : public runner::Runner {
  public:
-  TypistRunner(int32_t token, std::atomic<int>& delay_us) : token_(token), delay_us_(delay_us) {
+  TypistRunner(int32_t token, const TypistMood& mood) : token_(token), mood_(mood) {
     kv_.block_size = 16;
     kv_.num_blocks = 1 << 17;
     kv_.layers_per_group = 1;
@@ -30,11 +36,13 @@ class TypistRunner : public runner::Runner {
   }
   void submit(runner::StepPlan plan) override { plans_.push_back(std::move(plan)); }
   runner::StepResult collect() override {
-    if (delay_us_ > 0) std::this_thread::sleep_for(std::chrono::microseconds(delay_us_));
+    if (mood_.delay_us > 0) std::this_thread::sleep_for(std::chrono::microseconds(mood_.delay_us));
+    mood_.silent.wait(true);
     const runner::StepPlan plan = std::move(plans_.front());
     plans_.pop_front();
     runner::StepResult result;
     result.id = plan.id;
+    if (mood_.broken) result.error = "an illegal memory access was encountered";
     for (size_t i = 0; i < plan.sequences.size(); ++i) {
       if (plan.sequences[i].sample) result.sampled.push_back({static_cast<int32_t>(i), token_});
     }
@@ -46,7 +54,7 @@ class TypistRunner : public runner::Runner {
  private:
   model::KvGeometry kv_;
   int32_t token_;
-  std::atomic<int>& delay_us_;
+  const TypistMood& mood_;
   std::deque<runner::StepPlan> plans_;
 };
 
@@ -63,7 +71,8 @@ class ServerTest : public testing::Test {
     server_->bind();
     engine::EngineOptions engine_options;
     engine_options.max_model_len = options.max_model_len;
-    auto runner = std::make_unique<TypistRunner>(pocket_tokenizer()->encode("a", false).at(0), delay_us_);
+    engine_options.device_timeout = device_timeout_;
+    auto runner = std::make_unique<TypistRunner>(pocket_tokenizer()->encode("a", false).at(0), mood_);
     server_->start(std::make_shared<engine::Engine>(std::move(runner), engine_options, server_->observer()),
                    pocket_tokenizer());
     running_ = std::thread([this] { exit_code_ = server_->run(); });
@@ -71,6 +80,8 @@ class ServerTest : public testing::Test {
 
   void TearDown() override {
     if (!server_) return;
+    mood_.silent = false;
+    mood_.silent.notify_all();
     server_->shutdown(Seconds(0));
     if (running_.joinable()) running_.join();
     server_.reset();
@@ -93,13 +104,15 @@ class ServerTest : public testing::Test {
     }
     return false;
   }
+  void expect_farewell(const std::string& error);
   bool aborted_become(int count) {
     return metric_becomes(
         "vllm:request_success_total{engine=\"0\",finished_reason=\"abort\",model_name=\"m\"} " +
         std::to_string(count) + ".0");
   }
 
-  std::atomic<int> delay_us_{0};  // of a step
+  TypistMood mood_;
+  engine::Clock::duration device_timeout_{0};
   std::unique_ptr<Server> server_;
   std::thread running_;
   std::atomic<int> exit_code_{-1};
@@ -227,7 +240,7 @@ TEST_F(ServerTest, oversized_and_broken_requests_are_refused) {
 }
 
 TEST_F(ServerTest, a_disconnect_cancels_the_request_streaming_or_not) {
-  delay_us_ = 1000;
+  mood_.delay_us = 1000;
   start();
   int gone = 0;
   for (const char* stream : {"true", "false"}) {
@@ -243,7 +256,7 @@ TEST_F(ServerTest, a_disconnect_cancels_the_request_streaming_or_not) {
 }
 
 TEST_F(ServerTest, one_clients_disconnect_leaves_the_others_alone) {
-  delay_us_ = 500;
+  mood_.delay_us = 500;
   start();
   SocketClient staying(port());
   staying.send(post_text("/v1/completions", R"({"prompt":"x","max_tokens":300,"stream":true})"));
@@ -333,7 +346,7 @@ TEST_F(ServerTest, before_start_clients_are_refused) {
 }
 
 TEST_F(ServerTest, shutdown_lets_running_requests_end_and_accepts_no_more) {
-  delay_us_ = 2000;
+  mood_.delay_us = 2000;
   start();
   SocketClient idle(port());
   idle.send("GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -351,7 +364,7 @@ TEST_F(ServerTest, shutdown_lets_running_requests_end_and_accepts_no_more) {
 }
 
 TEST_F(ServerTest, shutdown_ends_what_outlives_its_deadline) {
-  delay_us_ = 2000;
+  mood_.delay_us = 2000;
   start();
   SocketClient client(port());
   client.send(post_text("/v1/completions", R"({"prompt":"x","max_tokens":500000,"stream":true})"));
@@ -362,6 +375,41 @@ TEST_F(ServerTest, shutdown_ends_what_outlives_its_deadline) {
   EXPECT_LT(Clock::now() - begin, std::chrono::seconds(3));
   EXPECT_EQ(exit_code_, 0);
   EXPECT_TRUE(client.read_to_end(5));
+}
+
+// What clients see of a device's end, however it came: 503 first, then each stream's error event, one line
+// for newcomers, exit code 1.
+void ServerTest::expect_farewell(const std::string& error) {
+  SocketClient streaming(port()), waiting(port());
+  streaming.send(post_text("/v1/completions", R"({"prompt":"x","max_tokens":900000,"stream":true})"));
+  ASSERT_TRUE(streaming.read_until("data: "));
+  waiting.send(post_text("/v1/completions", R"({"prompt":"x","max_tokens":900000})"));
+  ASSERT_TRUE(metric_becomes("vllm:num_requests_running{engine=\"0\",model_name=\"m\"} 2.0"));
+  (device_timeout_.count() > 0 ? mood_.silent : mood_.broken) = true;
+  ASSERT_TRUE(streaming.read_until("data: {\"error\": {\"message\": \"" + error + "\""));
+  EXPECT_TRUE(streaming.read_until("data: [DONE]\n\n\r\n0\r\n\r\n"));
+  EXPECT_TRUE(waiting.read_until("{\"error\":{\"message\":\"" + error + "\""));
+  EXPECT_NE(waiting.received.find("HTTP/1.1 500 "), std::string::npos);
+  EXPECT_EQ(get("/health").substr(0, 12), "HTTP/1.1 503");
+  SocketClient late(port());
+  late.send(post_text("/v1/completions", R"({"prompt":"x","max_tokens":1})"));
+  EXPECT_TRUE(late.read_until(error)) << late.received;
+  running_.join();
+  EXPECT_EQ(exit_code_, 1);
+  EXPECT_FALSE(SocketClient(port()).connected());
+}
+
+TEST_F(ServerTest, a_failed_device_tells_everybody_before_the_server_ends_with_code_1) {
+  mood_.delay_us = 500;
+  start();
+  expect_farewell("the device failed: an illegal memory access was encountered");
+}
+
+TEST_F(ServerTest, a_silent_device_tells_everybody_before_the_server_ends_with_code_1) {
+  mood_.delay_us = 500;
+  device_timeout_ = milliseconds(250);
+  start();
+  expect_farewell("the device failed: it has not answered for 0.25 s");
 }
 
 TEST_F(ServerTest, random_bytes_never_hurt) {
