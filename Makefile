@@ -3,7 +3,7 @@
 # an NVIDIA driver scripts/install-cuda.sh).
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build serve test test-clients format lint fuzz clean
+.PHONY: help build serve test test-clients gpu-test gpu-bench format lint fuzz clean
 
 export CCACHE_BASEDIR := $(CURDIR)
 export CCACHE_NOHASHDIR := 1
@@ -25,6 +25,12 @@ test:  ## the whole suite but test-clients; parts of it: scripts/test.sh --help
 
 test-clients:  ## lm_eval against the served model (downloads torch: 5 GB of disk)
 	@scripts/test.sh clients
+
+gpu-test:  ## tests on this machine's Hopper GPU: kernels, faults, transformers, memory checkers
+	@scripts/gpu.sh test
+
+gpu-bench:  ## checks every kernel and times it beside its floor
+	@scripts/gpu.sh bench
 
 format:  ## clang-format, in place
 	@scripts/install-deps.sh test

@@ -27,3 +27,11 @@ foreach(folder ${test_folders})
     OUTRIDER_SOURCE_DIR="${CMAKE_SOURCE_DIR}" OUTRIDER_BINARY_DIR="${CMAKE_BINARY_DIR}")
   gtest_discover_tests(test_${module} DISCOVERY_TIMEOUT 60 PROPERTIES LABELS ${module} TIMEOUT 600)
 endforeach()
+
+# Preloaded into a server by tests/cuda/fault/fault_test.py.
+if(OUTRIDER_WITH_CUDA)
+  add_library(inject_fault MODULE ${CMAKE_SOURCE_DIR}/tests/cuda/fault/inject_fault.cc)
+  target_include_directories(inject_fault SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
+  target_link_libraries(inject_fault PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
+  set_target_properties(inject_fault PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
+endif()

@@ -27,17 +27,12 @@ struct Point {
   int sequences, context, new_tokens;  // positions before the new ones
 };
 constexpr Point kPoints[] = {
-    {"decode, 1 x 1536", 1, 1535, 1},
-    {"decode, 8 x 1536", 8, 1535, 1},
-    {"decode, 64 x 1536", 64, 1535, 1},
-    {"decode, 256 x 1536", 256, 1535, 1},
-    {"decode, 512 x 1536", 512, 1535, 1},
-    {"decode, 64 x 8192", 64, 8191, 1},
-    {"decode, 1 x 131072", 1, 131071, 1},
-    {"prefill, 1 x 1024", 1, 0, 1024},
-    {"prefill, 8 x 1024", 8, 0, 1024},
-    {"prefill, 1 x 8192", 1, 0, 8192},
-    {"prefill, 256 after 100000", 1, 100000, 256},
+    {"decode at 1536", 1, 1535, 1},           {"decode at 1536", 8, 1535, 1},
+    {"decode at 1536", 64, 1535, 1},          {"decode at 1536", 256, 1535, 1},
+    {"decode at 1536", 512, 1535, 1},         {"decode at 8192", 64, 8191, 1},
+    {"decode at 131072", 1, 131071, 1},       {"prefill, 1024 each", 1, 0, 1024},
+    {"prefill, 1024 each", 8, 0, 1024},       {"prefill, 8192", 1, 0, 8192},
+    {"prefill after 100000", 1, 100000, 256},
 };
 
 // Codes of moderate size; never NaN.
@@ -116,7 +111,6 @@ class Bench {
           read_all<<<num_sms_ * 16, 256, 0, stream_>>>(pool_.as<int4>(), kPoolBytes / 16, sink.as<int>());
         });
     std::printf("%d SMs, plain reads %.2f TB/s\n", num_sms_, bandwidth_ * 1e-12);
-    std::printf("%-28s %9s %9s %9s %7s %9s\n", "point", "floor us", "us", "TB/s", "ratio", "TFLOP/s");
   }
 
   void run(const Point& point) {
@@ -171,8 +165,9 @@ class Bench {
     const double bytes = double(point.sequences) * length * page_bytes_ / kPagePositions;
     const double operations = 4.0 * shape_.head_dim * shape_.heads * keys;
     const double floor = std::max(bytes / bandwidth_, operations / kTensorRate);
-    std::printf("%-28s %9.1f %9.1f %9.2f %7.2f %9.0f\n", point.name, floor * 1e6, seconds * 1e6,
-                bytes / seconds * 1e-12, seconds / floor, operations / seconds * 1e-12);
+    std::printf("%-28s %6d rows %9.1f us  floor %9.1f  ratio %.2f  %6.2f TB/s %6.0f TFLOP/s\n", point.name,
+                point.sequences * point.new_tokens, seconds * 1e6, floor * 1e6, seconds / floor,
+                bytes / seconds * 1e-12, operations / seconds * 1e-12);
     std::fflush(stdout);
   }
 

@@ -101,8 +101,8 @@ void time_shape(const Shape& s, int tokens, const DeviceBuffer& weights, const D
   const double floor = std::max(static_cast<double>(bytes) * active / s.groups / kBandwidth,
                                 operations / (s.type == ElementType::kFp8 ? 1500e12 : 790e12)) *
                        1e6;
-  std::printf("%-16s %6d tokens %3d active  %9.1f us  floor %9.1f  ratio %.2f  %6.2f TB/s %6.0f TFLOP/s\n",
-              s.name, tokens, active, us, floor, us / floor,
+  std::printf("%-16s %6d rows %9.1f us  floor %9.1f  ratio %.2f  %3d groups %6.2f TB/s %6.0f TFLOP/s\n",
+              s.name, tokens, us, floor, us / floor, active,
               static_cast<double>(bytes) * active / s.groups / us / 1e6, operations / us / 1e6);
   std::fflush(stdout);
   cudaGraphExecDestroy(executable);

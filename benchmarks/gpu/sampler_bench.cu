@@ -112,7 +112,7 @@ void time_case(const Case& c, Sampler& sampler, SampleResults& results, const De
       sampler.run(logits.as<float>(), std::span(rows).first(count), nullptr, results, stream);
     });
     const double floor = read_us * count / kMaxRows;
-    std::printf("%-40s %4d rows %9.1f us  floor %7.1f  ratio %.2f\n", c.name, count, us, floor, us / floor);
+    std::printf("%-40s %6d rows %9.1f us  floor %7.1f  ratio %.2f\n", c.name, count, us, floor, us / floor);
   }
   std::fflush(stdout);
 }
