@@ -1,18 +1,12 @@
 #include "bench/report.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
-#include <cstring>
 #include <filesystem>
 
 #include "base/error.h"
-#include "chat/llama4_chat.h"
 #include "chat/python_json.h"
 
 namespace outrider::bench {
@@ -176,48 +170,17 @@ Json result_json(const config::BenchServeOptions& options, const RunNames& names
   return result;
 }
 
-ResultFile::ResultFile(const config::BenchServeOptions& options, const RunNames& names)
-    : append_(options.report.append) {
+std::string result_path(const config::BenchServeOptions& options, const RunNames& names) {
   std::filesystem::path path = options.report.result_filename;
   if (path.empty()) path = default_file_name(options, names);
-  if (!options.report.result_dir.empty()) {
-    std::error_code error;
-    std::filesystem::create_directories(options.report.result_dir, error);
-    if (error) {
-      throw StartupError("argument --result-dir: cannot create " + options.report.result_dir + ": " +
-                         error.message());
-    }
-    path = options.report.result_dir / path;
+  if (options.report.result_dir.empty()) return path.string();
+  std::error_code error;
+  std::filesystem::create_directories(options.report.result_dir, error);
+  if (error) {
+    throw StartupError("argument --result-dir: cannot create " + options.report.result_dir + ": " +
+                       error.message());
   }
-  path_ = path.string();
-  file_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  is_new_ = file_ >= 0;
-  if (!is_new_) file_ = open(path_.c_str(), O_WRONLY | O_CLOEXEC);
-  if (file_ < 0) {
-    throw StartupError("argument --result-filename: cannot write " + path_ + ": " + std::strerror(errno));
-  }
-}
-
-ResultFile::~ResultFile() {
-  close(file_);
-  if (is_new_) unlink(path_.c_str());
-}
-
-void ResultFile::write(const Json& result) {
-  std::string text = chat::python_json(result, -1, /*ensure_ascii=*/true);
-  struct stat status {};
-  const bool is_regular = fstat(file_, &status) == 0 && S_ISREG(status.st_mode);
-  if (append_ && is_regular) {
-    if (lseek(file_, 0, SEEK_END) > 0) text = "\n" + text;
-  } else if (is_regular && ftruncate(file_, 0) != 0) {
-    throw StartupError("cannot write " + path_ + ": " + std::strerror(errno));
-  }
-  for (size_t at = 0; at < text.size();) {
-    const ssize_t written = ::write(file_, text.data() + at, text.size() - at);
-    if (written <= 0) throw StartupError("cannot write " + path_ + ": " + std::strerror(errno));
-    at += static_cast<size_t>(written);
-  }
-  is_new_ = false;
+  return (options.report.result_dir / path).string();
 }
 
 }  // namespace outrider::bench

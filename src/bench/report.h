@@ -1,4 +1,4 @@
-// The printed table, the result as JSON, and the file it goes to.
+// The printed table, the result as JSON, and where it goes.
 #pragma once
 
 #include <ctime>
@@ -31,24 +31,7 @@ config::Json result_json(const config::BenchServeOptions& options, const RunName
                          const std::vector<SampleRequest>& requests,
                          const std::vector<RateChange>& rate_changes);
 
-// Where the result is written; opened before the run, so that a run is not made in vain.
-class ResultFile {
- public:
-  // Creates the folder. Throws StartupError when the file cannot be written.
-  ResultFile(const config::BenchServeOptions& options, const RunNames& names);
-  ~ResultFile();  // removes a file that was new and got no result
-  ResultFile(const ResultFile&) = delete;
-  ResultFile& operator=(const ResultFile&) = delete;
-
-  // Throws StartupError.
-  void write(const config::Json& result);
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-  bool append_ = false;
-  bool is_new_ = false;
-  int file_ = -1;
-};
+// Where the result goes. Creates --result-dir. Throws StartupError.
+std::string result_path(const config::BenchServeOptions& options, const RunNames& names);
 
 }  // namespace outrider::bench

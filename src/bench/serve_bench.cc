@@ -8,16 +8,17 @@
 #include <optional>
 
 #include "base/error.h"
+#include "bench/interrupt.h"
 #include "bench/load.h"
+#include "bench/output_file.h"
 #include "bench/progress.h"
 #include "bench/report.h"
 #include "bench/schedule.h"
+#include "chat/llama4_chat.h"
 #include "chat/python_json.h"
 
 namespace outrider::bench {
 namespace {
-
-constexpr int kInterrupted = 130;
 
 using Requests = std::vector<SampleRequest>;
 
@@ -27,23 +28,6 @@ void say(const std::string& line) {
 }
 
 void warn(const std::string& line) { std::fprintf(stderr, "outrider: warning: %s\n", line.c_str()); }
-
-// The first model that the server lists.
-std::string ask_model(const config::BenchServeOptions& options, LoadGenerator& load) {
-  std::string body;
-  try {
-    body = load.get("/v1/models");
-  } catch (const ExchangeError& error) {
-    throw StartupError("argument --model: not given, and " + options.base_url +
-                       "/v1/models failed: " + error.what());
-  }
-  const auto listed = nlohmann::json::parse(body, nullptr, /*allow_exceptions=*/false);
-  try {
-    return listed.at("data").at(0).at("id").get<std::string>();
-  } catch (const nlohmann::json::exception&) {
-    throw StartupError("argument --model: not given, and " + options.base_url + "/v1/models lists none");
-  }
-}
 
 // A request that is wrong stays wrong.
 bool is_final(const Outcome& outcome) {
@@ -111,6 +95,22 @@ void prepare(const config::BenchServeOptions& options, const Requests& requests,
 
 }  // namespace
 
+std::string ask_model(const config::BenchServeOptions& options, LoadGenerator& load) {
+  std::string body;
+  try {
+    body = load.get("/v1/models");
+  } catch (const ExchangeError& error) {
+    throw StartupError("argument --model: not given, and " + options.base_url +
+                       "/v1/models failed: " + error.what());
+  }
+  const auto listed = nlohmann::json::parse(body, nullptr, /*allow_exceptions=*/false);
+  try {
+    return listed.at("data").at(0).at("id").get<std::string>();
+  } catch (const nlohmann::json::exception&) {
+    throw StartupError("argument --model: not given, and " + options.base_url + "/v1/models lists none");
+  }
+}
+
 int run_serve_bench(const config::BenchServeOptions& options, const TokenizerLoader& load_tokenizer) {
   say(options.python_namespace);
   for (const std::string& warning : options.warnings) warn(warning);
@@ -120,8 +120,10 @@ int run_serve_bench(const config::BenchServeOptions& options, const TokenizerLoa
   names.model = options.model.empty() ? ask_model(options, load) : options.model;
   names.tokenizer = options.tokenizer.empty() ? names.model : options.tokenizer;
   names.date = date_text(std::time(nullptr));
-  std::optional<ResultFile> file;
-  if (options.report.save) file.emplace(options, names);
+  std::optional<OutputFile> file;
+  if (options.report.save) {
+    file.emplace(result_path(options, names), "--result-filename", options.report.append);
+  }
   load.set_model(options.served_model_name.empty() ? names.model : options.served_model_name);
 
   const auto tokenizer = load_tokenizer(names.tokenizer);
@@ -130,7 +132,7 @@ int run_serve_bench(const config::BenchServeOptions& options, const TokenizerLoa
   const std::vector<double> times = send_times(options.traffic, requests.size(), generators.numpy);
 
   prepare(options, requests, load);
-  if (load.interrupted()) return kInterrupted;
+  if (load.interrupted()) return kInterruptedExit;
   say_traffic(options.traffic);
   Progress progress(requests.size(), !options.disable_tqdm);
   const LoadResult result = load.run(requests, times, [&] { progress.advance(); });
@@ -145,10 +147,12 @@ int run_serve_bench(const config::BenchServeOptions& options, const TokenizerLoa
     warn("All requests failed. This is likely due to a misconfiguration on the benchmark arguments.");
   }
   if (file) {
-    file->write(result_json(options, names, metrics, result.outcomes, requests, result.rate_changes));
+    file->write(chat::python_json(
+        result_json(options, names, metrics, result.outcomes, requests, result.rate_changes), -1,
+        /*ensure_ascii=*/true));
   }
   if (options.profile && !load.interrupted()) profile(options, requests[0], "stop", load);
-  if (load.interrupted()) return kInterrupted;
+  if (load.interrupted()) return kInterruptedExit;
   return metrics.completed > 0 ? 0 : 1;
 }
 

@@ -1,4 +1,4 @@
-// `outrider bench serve`.
+// `outrider bench serve`, `latency`, `throughput` and `sweep`.
 #pragma once
 
 #include <string>

@@ -45,7 +45,7 @@ constexpr Command kCommands[] = {
     {"serve", serve_process, "serve a model over OpenAI's HTTP API"},
     {"inspect", inspect, "list a checkpoint's tensors, scales and memory plan without loading it"},
     {"collect-env", report_environment, "what a bug report should say about this machine"},
-    {"bench", bench_process, "measure a server: outrider bench serve"},
+    {"bench", bench_process, "measure: outrider bench serve, latency, throughput, sweep"},
     {"chat", nullptr, "talk to a server (not built yet)"},
     {"complete", nullptr, "complete text with a server (not built yet)"},
     {"run-batch", nullptr, "answer a file of requests (not built yet)"},

@@ -90,44 +90,6 @@ void read_target(const OptionValues& values, const Environment& environment, Ben
     out.api_key = key->second;
 }
 
-void read_dataset(const OptionValues& values, BenchServeOptions& bench) {
-  DatasetOptions& out = bench.dataset;
-  out.name = values.text("dataset-name");
-  out.path = values.text("dataset-path");
-  out.num_prompts = values.get<int64_t>("num-prompts");
-  out.seed = static_cast<uint64_t>(values.get<int64_t>("seed"));
-  out.no_oversample = values.flag("no-oversample");
-  out.disable_shuffle = values.flag("disable-shuffle");
-  out.request_id_prefix = values.text("request-id-prefix");
-  out.for_chat = bench.chat;
-  if (out.num_prompts == 0 && out.name != "custom")
-    refuse("num-prompts", "0 is for --dataset-name custom only");
-  const bool synthetic = out.name == "random" || out.name == "prefix_repetition";
-  if (!synthetic && out.path.empty()) refuse("dataset-path", "--dataset-name " + out.name + " needs a file");
-
-  const auto length = [&](const char* name, const char* general) {
-    const auto common = values.find<int64_t>(general);
-    return values.given(name) || !common ? values.get<int64_t>(name) : *common;
-  };
-  out.random_input_len = length("random-input-len", "input-len");
-  out.random_output_len = length("random-output-len", "output-len");
-  out.random_prefix_len = values.get<int64_t>("random-prefix-len");
-  out.random_range_ratio = values.get<double>("random-range-ratio");
-  out.sharegpt_output_len =
-      values.find<int64_t>(values.given("sharegpt-output-len") ? "sharegpt-output-len" : "output-len");
-  out.custom_output_len = length("custom-output-len", "output-len");
-  out.custom_skip_chat_template = values.flag("custom-skip-chat-template");
-  out.spec_bench_output_len = length("spec-bench-output-len", "output-len");
-  out.spec_bench_category = values.text("spec-bench-category");
-  out.sonnet_input_len = length("sonnet-input-len", "input-len");
-  out.sonnet_output_len = length("sonnet-output-len", "output-len");
-  out.sonnet_prefix_len = values.get<int64_t>("sonnet-prefix-len");
-  out.repetition_prefix_len = values.get<int64_t>("prefix-repetition-prefix-len");
-  out.repetition_suffix_len = values.get<int64_t>("prefix-repetition-suffix-len");
-  out.repetition_num_prefixes = values.get<int64_t>("prefix-repetition-num-prefixes");
-  out.repetition_output_len = length("prefix-repetition-output-len", "output-len");
-}
-
 void read_traffic(const OptionValues& values, BenchServeOptions& bench) {
   TrafficOptions& out = bench.traffic;
   out.request_rate = values.find<double>("request-rate");
@@ -202,6 +164,56 @@ void read_report(const OptionValues& values, ReportOptions& out) {
 
 }  // namespace
 
+DatasetOptions read_dataset(const OptionValues& values) {
+  DatasetOptions out;
+  out.name = values.text("dataset-name");
+  out.path = values.text("dataset-path");
+  if (out.name.empty()) out.name = out.path.empty() ? "random" : "sharegpt";
+  const auto num_prompts = values.find<int64_t>("num-prompts");
+  out.num_prompts = num_prompts.value_or(0);
+  out.seed = static_cast<uint64_t>(values.find<int64_t>("seed").value_or(0));
+  out.no_oversample = values.flag("no-oversample");
+  out.disable_shuffle = values.flag("disable-shuffle");
+  if (num_prompts == 0 && out.name != "custom") refuse("num-prompts", "0 is for --dataset-name custom only");
+  const bool synthetic = out.name == "random" || out.name == "prefix_repetition";
+  if (!synthetic && out.path.empty()) refuse("dataset-path", "--dataset-name " + out.name + " needs a file");
+
+  const auto length = [&](const char* name, const char* general) {
+    const auto common = values.find<int64_t>(general);
+    return values.given(name) || !common ? values.get<int64_t>(name) : *common;
+  };
+  out.random_input_len = length("random-input-len", "input-len");
+  out.random_output_len = length("random-output-len", "output-len");
+  out.random_prefix_len = values.get<int64_t>("random-prefix-len");
+  out.random_range_ratio = values.get<double>("random-range-ratio");
+  out.sharegpt_output_len =
+      values.find<int64_t>(values.given("sharegpt-output-len") ? "sharegpt-output-len" : "output-len");
+  out.custom_output_len = length("custom-output-len", "output-len");
+  out.custom_skip_chat_template = values.flag("custom-skip-chat-template");
+  out.spec_bench_output_len = length("spec-bench-output-len", "output-len");
+  out.spec_bench_category = values.text("spec-bench-category");
+  out.sonnet_input_len = length("sonnet-input-len", "input-len");
+  out.sonnet_output_len = length("sonnet-output-len", "output-len");
+  out.sonnet_prefix_len = values.get<int64_t>("sonnet-prefix-len");
+  out.repetition_prefix_len = values.get<int64_t>("prefix-repetition-prefix-len");
+  out.repetition_suffix_len = values.get<int64_t>("prefix-repetition-suffix-len");
+  out.repetition_num_prefixes = values.get<int64_t>("prefix-repetition-num-prefixes");
+  out.repetition_output_len = length("prefix-repetition-output-len", "output-len");
+  return out;
+}
+
+void read_client(const OptionValues& values, const Environment& environment, BenchServeOptions& out) {
+  out.warnings = values.warnings;
+  out.python_namespace = values.python_namespace();
+  read_target(values, environment, out);
+  out.dataset = read_dataset(values);
+  out.dataset.request_id_prefix = values.text("request-id-prefix");
+  out.dataset.for_chat = out.chat;
+  read_traffic(values, out);
+  read_request(values, out);
+  out.disable_tqdm = values.flag("disable-tqdm");
+}
+
 BenchServeOptions parse_bench_serve(const std::vector<std::string>& arguments,
                                     const Environment& environment) {
   const OptionValues values(bench_serve_table(), arguments);
@@ -209,14 +221,8 @@ BenchServeOptions parse_bench_serve(const std::vector<std::string>& arguments,
   out.help = values.help;
   out.version = values.version;
   if (out.help || out.version) return out;
-  out.warnings = values.warnings;
-  out.python_namespace = values.python_namespace();
-  read_target(values, environment, out);
-  read_dataset(values, out);
-  read_traffic(values, out);
-  read_request(values, out);
+  read_client(values, environment, out);
   read_report(values, out.report);
-  out.disable_tqdm = values.flag("disable-tqdm");
   return out;
 }
 

@@ -1,5 +1,5 @@
-// Everything `outrider bench serve` can be told, typed. The table in bench_table.cc has names, defaults and
-// help.
+// Everything `outrider bench serve` can be told, typed. The tables in bench_table.cc and bench_datasets.cc
+// have names, defaults and help.
 #pragma once
 
 #include <cstdint>
@@ -82,7 +82,15 @@ struct BenchServeOptions {
   bool version = false;
 };
 
+class OptionValues;
+
 const OptionTable& bench_serve_table();
+std::vector<Option> bench_dataset_options();
+
+// For commands whose tables have some of bench serve's options. --seed may be absent. Throws UsageError.
+DatasetOptions read_dataset(const OptionValues& values);
+// All but the report.
+void read_client(const OptionValues& values, const Environment& environment, BenchServeOptions& out);
 
 // `arguments`: what follows `outrider bench serve`. Throws UsageError.
 BenchServeOptions parse_bench_serve(const std::vector<std::string>& arguments,

@@ -33,7 +33,9 @@ void OptionValues::add(const Argument& argument) {
 
 Json OptionValues::value(const std::string& name) const {
   const auto found = given_.find(name);
-  return found != given_.end() ? found->second : default_value(*table_.by_name(name));
+  if (found != given_.end()) return found->second;
+  const Option* option = table_.by_name(name);
+  return option != nullptr ? default_value(*option) : Json();
 }
 
 std::string OptionValues::python_namespace() const {

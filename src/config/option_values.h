@@ -14,10 +14,13 @@ class OptionValues {
  public:
   // `words`: what follows the command. A file of --config comes before them. Throws UsageError.
   OptionValues(const OptionTable& table, const std::vector<std::string>& words);
+  // Values that have been read already.
+  OptionValues(const OptionTable& table, std::map<std::string, Json> given)
+      : table_(table), given_(std::move(given)) {}
 
   bool given(const std::string& name) const { return given_.count(name) != 0; }
 
-  // The value given, else the table's default.
+  // The value given, else the table's default; an option that the table does not have is unset.
   template <class T>
   T get(const std::string& name) const {
     return value(name).get<T>();

@@ -156,13 +156,15 @@ std::string Origin::text() const {
   return "";
 }
 
-ServeOptions parse_serve(const std::vector<std::string>& arguments, const Environment& environment) {
-  const OptionTable& table = serve_table();
+ServeOptions parse_engine_command(const OptionTable& table, const std::vector<std::string>& arguments,
+                                  const Environment& environment, bool takes_model) {
   ServeOptions options;
   ArgumentList typed = read_command_line(table, arguments);
   options.help = typed.help;
   options.version = typed.version;
   if (options.help || options.version) return options;
+  const auto positional = typed.positional;
+  if (positional && !takes_model) throw UsageError("unrecognized arguments: " + *positional);
 
   Assembler assembler(table, options);
   assembler.add(read_environment(table, environment));
@@ -170,18 +172,21 @@ ServeOptions parse_serve(const std::vector<std::string>& arguments, const Enviro
   const bool model_flag = std::any_of(
       typed.arguments.begin(), typed.arguments.end(),
       [](const Argument& argument) { return std::string_view(argument.option->name) == "model"; });
-  if (model_flag) {
+  if (model_flag && takes_model) {
     options.warnings.push_back(
-        typed.positional
+        positional
             ? "--model is ignored: the model is given as the first argument"
             : "With `serve`, give the model as the first argument or in a config file, not by --model");
   }
-  const auto positional = typed.positional;
   assembler.add(std::move(typed));
   if (positional) assembler.set_model(*positional);
   assembler.finish();
   check_together(options);
   return options;
+}
+
+ServeOptions parse_serve(const std::vector<std::string>& arguments, const Environment& environment) {
+  return parse_engine_command(serve_table(), arguments, environment, /*takes_model=*/true);
 }
 
 void apply_device_defaults(ServeOptions& options, int64_t device_bytes) {

@@ -136,6 +136,14 @@ struct ServeOptions {
 using Environment = std::map<std::string, std::string>;
 Environment process_environment();
 
+class OptionTable;
+
+// Environment, --config's file and command line, in that order, for a command that starts an engine. Options
+// of `table` without a field are in ServeOptions::given. `takes_model`: as the first argument. Throws
+// UsageError.
+ServeOptions parse_engine_command(const OptionTable& table, const std::vector<std::string>& arguments,
+                                  const Environment& environment, bool takes_model);
+
 // `arguments`: what follows `outrider serve`. Throws UsageError.
 ServeOptions parse_serve(const std::vector<std::string>& arguments, const Environment& environment);
 
