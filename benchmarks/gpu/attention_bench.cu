@@ -152,7 +152,7 @@ class Bench {
                   0.05f,
                   0.05f};
     call.q = q.as<void>();
-    call.out = out.as<void>();
+    call.out = {ElementType::kBf16, out.as<void>(), 1.0f};
     call.page_stride = blocks;
     call.lists = {narrow.as<AttentionTile>(), wide.as<AttentionTile>(), merges.as<AttentionMerge>(),
                   counts.as<int32_t>(),       !work.narrow.empty(),     !work.wide.empty(),

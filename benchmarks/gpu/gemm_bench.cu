@@ -79,8 +79,14 @@ void time_shape(const Shape& s, int tokens, const DeviceBuffer& weights, const D
   cudaGraphExec_t executable;
   check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal), "capture");
   for (int i = 0; i < launches; ++i) {
-    gemm({&w[i % copies], &input, y.as<void>(), s.output, device_begin.as<int32_t>(), expected, split}, 132,
-         stream);
+    gemm({.w = &w[i % copies],
+          .x = &input,
+          .y = y.as<void>(),
+          .output = s.output,
+          .token_begin = device_begin.as<int32_t>(),
+          .tokens_a_group = expected,
+          .split = split},
+         132, stream);
   }
   check(cudaStreamEndCapture(stream, &graph), "capture");
   check(cudaGraphInstantiate(&executable, graph, 0), "instantiate");

@@ -11,6 +11,7 @@
 
 #include "cuda/attention_work.h"
 #include "cuda/batch.h"
+#include "cuda/elementwise.h"
 #include "cuda/kv_cache.h"
 
 namespace outrider::cuda {
@@ -28,7 +29,7 @@ struct AttentionLists {
 struct AttentionCall {
   KvLayer cache;
   const void* q = nullptr;  // bf16 [rows][heads * head_dim]
-  void* out = nullptr;      // bf16, the same shape
+  ProductInput out;         // the same shape
   // Pages of this layer's group: block b of sequence s is pages[s * page_stride + b].
   const int32_t* pages = nullptr;
   int page_stride = 0;

@@ -401,8 +401,8 @@ class Consumer {
       const int c = column(e);
       const bool store = last && in_use(tile, c);
       const int64_t row = tile.first_row + token_of(c);
-      bf16* out = static_cast<bf16*>(call_.out) +
-                  (row * heads_ + kv_head * group_ + c % group_) * T::kHeadSize + key_row_;
+      const int64_t out = (row * heads_ + kv_head * group_ + c % group_) * T::kHeadSize + key_row_;
+      const float factor = __fdiv_rn(call_.cache.v_scale, fold.sum);
 #pragma unroll
       for (int b = 0; b < T::kBlocks; ++b) {
 #pragma unroll
@@ -410,7 +410,7 @@ class Consumer {
           const int i = e / 2 * 4 + e % 2 + half * 2, k = b * T::kElements + i;
           const float total = fold_total(first ? 0.0f : folded(k), total_[b][i], keep, add);
           folded(k) = total;
-          if (store) out[b * 64 + half * 8] = attention_result(total, fold.sum, call_.cache.v_scale);
+          if (store) store_result(call_.out, out + b * 64 + half * 8, total, factor);
         }
       }
     }

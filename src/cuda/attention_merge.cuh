@@ -30,11 +30,10 @@ __global__ void __launch_bounds__(kMergeThreads) attention_merge(const Attention
         total[j] = fold_total(total[j], part[lane + 32 * j], keep, add);
       }
     }
-    bf16* out = static_cast<bf16*>(call.out) + (int64_t{merge.row} * heads + head) * kHeadDim;
+    const int64_t out = (int64_t{merge.row} * heads + head) * kHeadDim + lane;
+    const float factor = __fdiv_rn(call.cache.v_scale, fold.sum);
 #pragma unroll
-    for (int j = 0; j < kPerLane; ++j) {
-      out[lane + 32 * j] = attention_result(total[j], fold.sum, call.cache.v_scale);
-    }
+    for (int j = 0; j < kPerLane; ++j) store_result(call.out, out + 32 * j, total[j], factor);
   }
 }
 

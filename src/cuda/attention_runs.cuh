@@ -31,8 +31,16 @@ struct RunFold {
 __device__ __forceinline__ float fold_total(float total, float run_total, float keep, float add) {
   return __fmaf_rn(total, keep, __fmul_rn(run_total, add));
 }
-__device__ __forceinline__ bf16 attention_result(float total, float sum, float v_scale) {
-  return __float2bfloat16(__fmul_rn(total, __fdiv_rn(v_scale, sum)));
+// `factor`: __fdiv_rn(v_scale, sum of the weights). Rounded to bf16 first, as the reference implementation
+// does.
+__device__ __forceinline__ void store_result(const ProductInput& out, int64_t index, float total,
+                                             float factor) {
+  const bf16 result = __float2bfloat16(__fmul_rn(total, factor));
+  if (out.type == ElementType::kFp8) {
+    static_cast<uint8_t*>(out.data)[index] = to_e4m3(__fdiv_rn(__bfloat162float(result), out.scale));
+  } else {
+    static_cast<bf16*>(out.data)[index] = result;
+  }
 }
 
 // A partial sum of one (row, head): totals [head_dim], maximum, sum.

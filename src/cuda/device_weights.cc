@@ -30,6 +30,7 @@ struct Piece {
   const Matrix* from;
   uint8_t* to;  // of the matrix
   int64_t begin, count;
+  bool spread;  // runs of kGateRows rows, each followed by room for as many
 };
 
 // Decides where everything goes (twice: first to learn the size, with a null base), and collects what is to
@@ -80,18 +81,20 @@ class Layouter {
     return to;
   }
 
-  void add_pieces(const Matrix& m, uint8_t* to) {
+  void add_pieces(const Matrix& m, uint8_t* to, bool spread = false) {
     const bool by_row = m.layout == Layout::kRowMajor;
     const int64_t lines = by_row ? m.rows : m.cols,
                   line_bytes = int64_t{by_row ? m.cols : m.rows} * element_bytes(m);
-    const int64_t at_once = std::max<int64_t>(1, kPieceBytes / line_bytes);
+    const int64_t at_once = std::max<int64_t>(1, kPieceBytes / line_bytes / kGateRows) * kGateRows;
     for (int64_t begin = 0; begin < lines; begin += at_once) {
-      pieces_.push_back({&m, to, begin, std::min(at_once, lines - begin)});
+      pieces_.push_back({&m, to, begin, std::min(at_once, lines - begin), spread});
     }
   }
 
-  // Matrices of `groups` groups, one below the other; all of them share type and width.
-  DeviceLinear stack(const std::vector<const Matrix*>& parts, int groups, const char* name) {
+  // Matrices of `groups` groups, one below the other; all of them share type and width. Gated: gate and up of
+  // each group.
+  DeviceLinear stack(const std::vector<const Matrix*>& parts, int groups, const char* name,
+                     bool gated = false) {
     const Matrix& first = *parts.front();
     check(parts, name);
     const int a_group = static_cast<int>(parts.size()) / groups;
@@ -111,9 +114,17 @@ class Layouter {
       input_scales.push_back(input_scale);
       for (int i = 0; i < a_group; ++i) {
         const Matrix& part = *parts[g * a_group + i];
-        add_pieces(part, next);
-        next += int64_t{part.rows} * part.cols * element_bytes(part);
+        const int64_t line = int64_t{part.cols} * element_bytes(part);
+        add_pieces(part, gated ? next + i * kGateRows * line : next, gated);
+        if (gated) continue;
+        next += part.rows * line;
         scales.insert(scales.end(), part.rows / kFeatureTile, part.weight_scale * input_scale);
+      }
+      if (gated) {
+        next += int64_t{features} * first.cols * element_bytes(first);
+        for (int tile = 0; tile < features / kFeatureTile; ++tile) {
+          for (int i = 0; i < 2; ++i) scales.push_back(parts[g * 2 + i]->weight_scale * input_scale);
+        }
       }
     }
     DeviceLinear out;
@@ -121,7 +132,7 @@ class Layouter {
     const float* device = device_scales(std::move(scales));
     if (groups > 1) out.input_scale_of_group = device_scales(std::move(input_scales));
     const ElementType type = first.format == WeightFormat::kFp8 ? ElementType::kFp8 : ElementType::kBf16;
-    if (base_) out.w = make_gemm_weights(type, to, groups, features, first.cols, device);
+    if (base_) out.w = make_gemm_weights(type, to, groups, features, first.cols, device, gated);
     return out;
   }
 
@@ -153,7 +164,7 @@ class Layouter {
       down.push_back(&m->down);
     }
     const int groups = static_cast<int>(from.size());
-    return {stack(gate_up, groups, (std::string(name) + " gate and up").c_str()),
+    return {stack(gate_up, groups, (std::string(name) + " gate and up").c_str(), true),
             stack(down, groups, (std::string(name) + " down").c_str())};
   }
 
@@ -169,10 +180,32 @@ class Layouter {
       return;
     }
     to.router = plain(from.router);
-    to.shared_expert = mlp({&from.shared_expert}, "shared expert");
     std::vector<const model::Mlp*> experts;
     for (const model::Mlp& expert : from.experts) experts.push_back(&expert);
+    if (experts.size() < kMaxGroups && alike(from.shared_expert, from.experts.front())) {
+      const int groups = static_cast<int>(experts.size());
+      experts.insert(experts.begin(), &from.shared_expert);
+      to.all_experts = mlp(experts, "experts");
+      to.shared_expert = {part_of(to.all_experts.gate_up, 0, 1), part_of(to.all_experts.down, 0, 1)};
+      to.experts = {part_of(to.all_experts.gate_up, 1, groups), part_of(to.all_experts.down, 1, groups)};
+      return;
+    }
+    to.shared_expert = mlp({&from.shared_expert}, "shared expert");
     to.experts = mlp(experts, "experts");
+  }
+
+  DeviceLinear part_of(const DeviceLinear& all, int first, int groups) const {
+    DeviceLinear part = all;  // its input_scale is the first group's
+    part.input_scale_of_group = first == 0 ? nullptr : all.input_scale_of_group + first;
+    if (base_) part.w = cuda::some_groups(all.w, first, groups);
+    return part;
+  }
+
+  static bool alike(const model::Mlp& a, const model::Mlp& b) {
+    const auto same = [](const Matrix& x, const Matrix& y) {
+      return x.format == y.format && x.rows == y.rows && x.cols == y.cols;
+    };
+    return same(a.gate, b.gate) && same(a.up, b.up) && same(a.down, b.down);
   }
 
   const model::LlamaConfig& config_;
@@ -202,7 +235,8 @@ class Carrier {
     const auto* from = static_cast<const std::byte*>(m.data) + piece.begin * stride;
     Slot& slot = slots_[next_ ^= 1];
     cuda::check(cudaEventSynchronize(slot.done), "copy of weights");
-    uint8_t* to = by_row ? piece.to + piece.begin * line : slot.device.as<uint8_t>();
+    const bool direct = by_row && !piece.spread;
+    uint8_t* to = direct ? piece.to + piece.begin * line : slot.device.as<uint8_t>();
     if (generated_) {
       generate(*generated_, from, line, stride, piece.count, to, stream_);
     } else {
@@ -217,7 +251,12 @@ class Carrier {
     }
     if (!by_row) {
       transpose(bytes, to, m.rows, static_cast<int>(piece.count), piece.to + piece.begin * bytes, m.cols,
-                stream_);
+                piece.spread, stream_);
+    } else if (piece.spread) {
+      const int64_t run = kGateRows * line;
+      cuda::check(cudaMemcpy2DAsync(piece.to + 2 * piece.begin * line, 2 * run, to, run, run,
+                                    piece.count / kGateRows, cudaMemcpyDeviceToDevice, stream_),
+                  "copy of weights");
     }
     cuda::check(cudaEventRecord(slot.done, stream_), "copy of weights");
   }

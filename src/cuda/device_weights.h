@@ -21,7 +21,7 @@ struct DeviceLinear {
 };
 
 struct DeviceMlp {
-  DeviceLinear gate_up;  // [gate; up] of each group
+  DeviceLinear gate_up;  // gated
   DeviceLinear down;
 };
 
@@ -31,6 +31,8 @@ struct DeviceLayer {
   DeviceLinear o;
   const void* router = nullptr;  // bf16 [experts, hidden]
   DeviceMlp experts, shared_expert;
+  DeviceMlp
+      all_experts;  // both as one, the shared expert first; without groups where they differ in type or shape
   DeviceMlp dense;
   float k_scale = 1.0f, v_scale = 1.0f;
 };

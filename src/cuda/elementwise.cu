@@ -2,8 +2,8 @@
 // decode sizes the launch itself, which programmatic launches overlap.
 #include "cuda/elementwise.h"
 
+#include "cuda/add_norm.cuh"
 #include "cuda/launch.cuh"
-#include "cuda/row.cuh"
 
 namespace outrider::cuda {
 namespace {
@@ -11,8 +11,8 @@ namespace {
 __global__ void __launch_bounds__(kRowThreads)
     embed_kernel(const Batch batch, const bf16* table, const int32_t* last_token, int vocab, int hidden,
                  bf16* residual) {
-  wait_for_previous();
   let_next_start();
+  wait_for_previous();
   const int row = blockIdx.x;
   int token = batch.tokens[row];
   if (token < 0) token = last_token[batch.sequences[batch.sequence_of_row[row]].slot];
@@ -21,55 +21,6 @@ __global__ void __launch_bounds__(kRowThreads)
   const auto* from = reinterpret_cast<const int4*>(table + int64_t{token} * hidden);
   auto* to = reinterpret_cast<int4*>(residual + int64_t{row} * hidden);
   for (int i = threadIdx.x; i < hidden / kVector; i += kRowThreads) to[i] = from[i];
-}
-
-// The thread's part of the row's new residual; writes it back where it stays.
-__device__ __forceinline__ void add_updates(const AddNorm& call, int row, Vector (&x)[kRowVectors]) {
-  const int64_t begin = int64_t{row} * call.hidden;
-  auto* residual = static_cast<bf16*>(call.residual) + begin;
-#pragma unroll
-  for (int v = 0; v < kRowVectors; ++v) {
-    const int i = (v * kRowThreads + threadIdx.x) * kVector;
-    if (i >= call.hidden) continue;
-    x[v] = load_vector(residual + i);
-    if (call.update) {
-      const Vector u = load_vector(static_cast<const bf16*>(call.update) + begin + i);
-#pragma unroll
-      for (int j = 0; j < kVector; ++j) x[v].value[j] += u.value[j];
-    }
-    if (call.expert_out) {
-      for (int rank = 0; rank < call.experts_per_token; ++rank) {
-        const int64_t place = call.place_of_pair[row * call.experts_per_token + rank];
-        const Vector u = load_vector(static_cast<const bf16*>(call.expert_out) + place * call.hidden + i);
-#pragma unroll
-        for (int j = 0; j < kVector; ++j) x[v].value[j] += u.value[j];
-      }
-    }
-    round_to_bf16(x[v]);
-    if (!call.row_index && (call.update || call.expert_out)) store_bf16(residual + i, x[v]);
-  }
-}
-
-// x = x / rms(x) * weight, as bf16.
-__device__ __forceinline__ void normalize(const AddNorm& call, Vector (&x)[kRowVectors], float* scratch) {
-  float squares = 0.0f;
-#pragma unroll
-  for (int v = 0; v < kRowVectors; ++v) {
-    if ((v * kRowThreads + threadIdx.x) * kVector >= call.hidden) continue;
-#pragma unroll
-    for (float value : x[v].value) squares += value * value;
-  }
-  const float mean = block_sum(squares, scratch) / static_cast<float>(call.hidden);
-  const float factor = rsqrtf(mean + call.eps);
-#pragma unroll
-  for (int v = 0; v < kRowVectors; ++v) {
-    const int i = (v * kRowThreads + threadIdx.x) * kVector;
-    if (i >= call.hidden) continue;
-    const Vector w = load_vector(static_cast<const bf16*>(call.weight) + i);
-#pragma unroll
-    for (int j = 0; j < kVector; ++j) x[v].value[j] *= factor * w.value[j];
-    round_to_bf16(x[v]);
-  }
 }
 
 __device__ __forceinline__ void store_row(const AddNorm& call, const Vector (&x)[kRowVectors]) {
@@ -81,15 +32,27 @@ __device__ __forceinline__ void store_row(const AddNorm& call, const Vector (&x)
   }
 }
 
+// The new residual, where there is one and it stays.
+__device__ __forceinline__ void store_residual(const AddNorm& call, int row, const Vector (&x)[kRowVectors]) {
+  if (call.row_index || !(call.update || call.expert_out)) return;
+#pragma unroll
+  for (int v = 0; v < kRowVectors; ++v) {
+    const int i = (v * kRowThreads + threadIdx.x) * kVector;
+    if (i < call.hidden) store_bf16(static_cast<bf16*>(call.residual) + int64_t{row} * call.hidden + i, x[v]);
+  }
+}
+
 __global__ void __launch_bounds__(kRowThreads) add_norm_kernel(const AddNorm call) {
   __shared__ float scratch[kRowThreads / 32];
-  wait_for_previous();
   let_next_start();
+  wait_for_previous();
   if (blockIdx.x == 0) {
     for (int i = threadIdx.x; i < call.clear_count; i += kRowThreads) call.clear[i] = 0;
   }
   Vector x[kRowVectors];
-  add_updates(call, call.row_index ? call.row_index[blockIdx.x] : blockIdx.x, x);
+  const int row = call.row_index ? call.row_index[blockIdx.x] : blockIdx.x;
+  add_updates(call, row, x);
+  store_residual(call, row, x);
   normalize(call, x, scratch);
   store_row(call, x);
 }
@@ -99,11 +62,12 @@ constexpr int kMaxExperts = 128;
 __global__ void __launch_bounds__(kRowThreads) add_norm_route_kernel(const AddNormRoute call) {
   __shared__ float scratch[kRowThreads / 32];
   __shared__ float logits[kMaxExperts];
-  wait_for_previous();
   let_next_start();
+  wait_for_previous();
   const int row = blockIdx.x, hidden = call.norm.hidden;
   Vector x[kRowVectors];
   add_updates(call.norm, row, x);
+  store_residual(call.norm, row, x);
   normalize(call.norm, x, scratch);
   store_row(call.norm, x);
 #pragma unroll
@@ -148,8 +112,8 @@ __global__ void __launch_bounds__(kRowThreads) add_norm_route_kernel(const AddNo
 }
 
 __global__ void __launch_bounds__(kRowThreads) dispatch_kernel(const Dispatch call) {
-  wait_for_previous();
   let_next_start();
+  wait_for_previous();
   const int pair = blockIdx.x, row = pair / call.experts_per_token, expert = call.expert_of_pair[pair];
   int begin = 0;
   for (int e = 0; e < expert; ++e) begin += call.count_of_expert[e];
@@ -166,37 +130,6 @@ __global__ void __launch_bounds__(kRowThreads) dispatch_kernel(const Dispatch ca
     for (float& value : x.value) value *= score;
     round_to_bf16(x);
     store_input(call.expert_in.type, call.expert_in.data, int64_t{place} * call.hidden + i, x, scale);
-  }
-}
-
-__global__ void __launch_bounds__(kRowThreads) silu_mul_kernel(const SiluMul call) {
-  wait_for_previous();
-  let_next_start();
-  const int row = blockIdx.x;
-  float scale = call.out.scale;
-  if (call.scale_of_group) {
-    int group = 0;
-    while (group + 1 < call.groups && row >= call.row_begin[group + 1]) ++group;
-    scale = call.scale_of_group[group];
-  }
-  const bf16* gate = static_cast<const bf16*>(call.gate_up) + int64_t{row} * 2 * call.inner;
-  for (int i = threadIdx.x * kVector; i < call.inner; i += kRowThreads * kVector) {
-    Vector g = load_vector(gate + i);
-    const Vector u = load_vector(gate + call.inner + i);
-#pragma unroll
-    for (int j = 0; j < kVector; ++j) g.value[j] = g.value[j] / (1.0f + __expf(-g.value[j])) * u.value[j];
-    round_to_bf16(g);
-    store_input(call.out.type, call.out.data, int64_t{row} * call.inner + i, g, scale);
-  }
-}
-
-__global__ void __launch_bounds__(kRowThreads)
-    quantize_kernel(int columns, const bf16* x, const ProductInput out) {
-  wait_for_previous();
-  let_next_start();
-  const int64_t begin = int64_t{blockIdx.x} * columns;
-  for (int i = threadIdx.x * kVector; i < columns; i += kRowThreads * kVector) {
-    store_input(out.type, out.data, begin + i, load_vector(x + begin + i), out.scale);
   }
 }
 
@@ -218,14 +151,6 @@ void add_norm_route(const AddNormRoute& call, cudaStream_t stream) {
 
 void dispatch(const Dispatch& call, cudaStream_t stream) {
   launch(dispatch_kernel, call.rows * call.experts_per_token, kRowThreads, 0, stream, call);
-}
-
-void silu_mul(const SiluMul& call, cudaStream_t stream) {
-  launch(silu_mul_kernel, call.rows, kRowThreads, 0, stream, call);
-}
-
-void quantize(int rows, int columns, const void* x, const ProductInput& out, cudaStream_t stream) {
-  launch(quantize_kernel, rows, kRowThreads, 0, stream, columns, static_cast<const bf16*>(x), out);
 }
 
 }  // namespace outrider::cuda

@@ -29,10 +29,10 @@ void embed(const Batch& batch, const void* table, const int32_t* last_token, int
 // weight.
 struct AddNorm {
   int rows = 0, hidden = 0;
-  void* residual = nullptr;          // bf16 [..., hidden]
-  const void* update = nullptr;      // bf16 [..., hidden]; null: none
-  const void* expert_out = nullptr;  // bf16 [pairs, hidden]; null: none
-  const int32_t* place_of_pair = nullptr;
+  void* residual = nullptr;                // bf16 [..., hidden]
+  const void* update = nullptr;            // bf16 [..., hidden]; null: none
+  const void* expert_out = nullptr;        // bf16 [pairs, hidden]; null: none
+  const int32_t* place_of_pair = nullptr;  // null: pairs are in order
   int experts_per_token = 0;
   const int32_t* row_index =
       nullptr;  // row i of `out` is row row_index[i] of the rest, and the residual stays as it was
@@ -57,6 +57,16 @@ struct AddNormRoute {
 };
 void add_norm_route(const AddNormRoute& call, cudaStream_t stream);
 
+// The same for few rows (FewTokens in gemm.h): pairs stay in order, and each is written to expert_in scaled
+// by its score, so that nothing is left to dispatch. normed, rank_of_pair, count_of_expert and score_of_pair
+// are not used.
+struct FewExperts {
+  ProductInput expert_in;                  // [pairs][hidden]; scale unused
+  const float* scale_of_expert = nullptr;  // device [experts]
+};
+inline constexpr int kMaxFewExperts = 32;
+void add_norm_route_few(const AddNormRoute& call, const FewExperts& few, cudaStream_t stream);
+
 // Rows of one expert become neighbours: expert_in[place] = normed[row] * score, place = begin of the expert +
 // rank.
 struct Dispatch {
@@ -70,19 +80,5 @@ struct Dispatch {
   ProductInput expert_in;           // scale unused
 };
 void dispatch(const Dispatch& call, cudaStream_t stream);
-
-// out = silu(gate) * up; gate_up bf16 [rows, 2 * inner], gate first. scale_of_group: of the group whose run
-// of rows (row_begin [groups + 1]) holds the row; null: out.scale.
-struct SiluMul {
-  int rows = 0, inner = 0, groups = 1;
-  const void* gate_up = nullptr;
-  const int32_t* row_begin = nullptr;
-  const float* scale_of_group = nullptr;
-  ProductInput out;
-};
-void silu_mul(const SiluMul& call, cudaStream_t stream);
-
-// e4m3 of x / scale; x bf16 [rows, columns].
-void quantize(int rows, int columns, const void* x, const ProductInput& out, cudaStream_t stream);
 
 }  // namespace outrider::cuda

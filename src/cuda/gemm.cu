@@ -5,13 +5,10 @@
 // with the token blocks of one feature block next to each other, so that the L2 cache serves its weights to
 // all of them.
 //
-// Each K block's product is added to fp32 totals in registers, while the next block multiplies: FP8 products
-// accumulate in about 14 bits inside the tensor cores, which over 5120 terms would cost 3e-3 to 8e-3 of the
-// result.
-//
-// A matrix with too few feature blocks for the device has its K cut into segments (GemmWeights::splits). With
-// few tokens each segment has a block of its own; the last of a tile's blocks to end adds all totals. A wide
-// tile goes through the segments one after the other. Both add the same totals in the same order.
+// A matrix with too few feature blocks for the device has its K cut into segments (GemmWeights::splits). The
+// tiles that would leave part of the grid idle are dealt out by segment; the last of a tile's blocks to end
+// adds all totals. Other tiles go through the segments one after the other. Both add the same totals in the
+// same order (gemm_order.h).
 //
 // Floor: weights / memory bandwidth up to about 250 tokens, 2 * tokens * features * k / tensor rate beyond.
 #include <algorithm>
@@ -19,24 +16,23 @@
 
 #include "cuda/async_copy.cuh"
 #include "cuda/gemm.h"
+#include "cuda/gemm_epilogue.cuh"
+#include "cuda/gemm_order.h"
 #include "cuda/launch.cuh"
-#include "cuda/number_formats.cuh"
 #include "cuda/tensor_map.h"
 #include "cuda/wgmma.cuh"
 
 namespace outrider::cuda {
 namespace {
 
-constexpr int kBlockBytes = 128;  // of K
-constexpr int kMaxSplits = 3;
-constexpr int kSplitBlocks = 264;
+constexpr int kBlocks = 264;  // of a narrow grid on 132 multiprocessors
 
-// kWarpgroups that multiply, 64 features each, by kTokens; one segment of K after the other (kWide), or each
-// in a block of its own.
-template <int kWarpgroups, int kTokens_, int kStages_, bool kWide_, typename Out>
+// kWarpgroups that multiply, 64 features each, by kTokens. kWide: many tokens, K never cut over blocks.
+template <int kWarpgroups, int kTokens_, int kStages_, bool kWide_, Epilogue kEpilogue_>
 struct Tile {
   static constexpr int kTokens = kTokens_, kStages = kStages_;
   static constexpr bool kWide = kWide_;
+  static constexpr Epilogue kEpilogue = kEpilogue_;
   static constexpr int kConsumers = kWarpgroups * 128;
   // A whole warpgroup gives its registers to the wide tile's consumers.
   static constexpr int kThreads = kConsumers + (kWide ? 128 : 32);
@@ -45,63 +41,109 @@ struct Tile {
   static constexpr int kWeightBytes = kFeatures * kBlockBytes;
   static constexpr int kTokenBytes = kTokens * kBlockBytes;
   static constexpr int kStageBytes = kWeightBytes + (kTokenBytes + 1023) / 1024 * 1024;
-  // A warpgroup's outputs on their way to memory; padded against bank conflicts. In a wide tile, before that,
-  // its totals of the segments so far.
-  static constexpr int kOutStride = kFeatureTile + 16 / static_cast<int>(sizeof(Out));
-  static constexpr int kOutBytes = kTokens * kOutStride * static_cast<int>(sizeof(Out));
   static constexpr int kTotals = kSums * 128;  // floats
+  // A warpgroup's outputs on their way to memory; in a wide tile, before that, its totals of the segments so
+  // far.
   static constexpr int kScratchBytes =
-      (std::max(kOutBytes, kWide ? kTotals* static_cast<int>(sizeof(float)) : 0) + 15) / 16 * 16;
+      std::max<int>(kOutputBytes<kEpilogue, kTokens>, kWide ? kTotals* static_cast<int>(sizeof(float)) : 0);
   static constexpr int kBarriers = 2 * kStages;
   static constexpr int kSharedBytes =
       1024 + kStages * kStageBytes + kWarpgroups * kScratchBytes + kBarriers * 8;
+  // Totals that SplitTotals has room for.
+  static constexpr int kSplitItems = kBlocks * 64 / kTokens;
 };
 
 struct Shape {
-  int groups, features, k_blocks, splits;
-  const float* scales;
+  int groups, k_blocks, splits;
   const int32_t* token_begin;
   int tokens;  // where there is no token_begin
+  FewTokens few;
+  bool groups_known;
   SplitTotals split;
+  const uint8_t* next;
+  int64_t next_bytes;
+  Output output;
 };
 
-// One group's share of the tiles, as every thread needs it.
+// What a block does, item by item: tiles whole, then the rest of them by segment.
 struct Schedule {
   int tile_begin[kMaxGroups + 1];
-  int token_begin[kMaxGroups + 1];
+  int token_begin[kMaxGroups], tokens[kMaxGroups];
+  int whole, items;
 };
 
 struct Place {
-  int group, feature, token, tokens_left;
+  int group = 0, feature, token, tokens_left;
+  int tile;  // among those dealt out by segment
+  int first_segment, end_segment;
 };
 
-template <typename T>
-__device__ void make_schedule(const Shape& shape, Schedule& schedule) {
-  const int feature_blocks = (shape.features + T::kFeatures - 1) / T::kFeatures;
-  int tiles = 0, begin = shape.token_begin ? shape.token_begin[0] : 0;
-  for (int g = 0; g < shape.groups; ++g) {
-    const int end = shape.token_begin ? shape.token_begin[g + 1] : shape.tokens;
-    schedule.tile_begin[g] = tiles;
-    schedule.token_begin[g] = begin;
-    tiles += (end - begin + T::kTokens - 1) / T::kTokens * feature_blocks;
-    begin = end;
+__device__ __forceinline__ int lanes_before(int value) {  // sum over the lanes before this one
+  const int lane = threadIdx.x % 32;
+  int sum = value;
+#pragma unroll
+  for (int step = 1; step < 32; step *= 2) {
+    const int other = __shfl_up_sync(~0u, sum, step);
+    if (lane >= step) sum += other;
   }
-  schedule.tile_begin[shape.groups] = tiles;
-  schedule.token_begin[shape.groups] = begin;
+  return sum - value;
 }
 
-template <int kFeatures, int kTokens>
-__device__ __forceinline__ Place place_of(const Schedule& schedule, int tile) {
-  Place place;
-  place.group = 0;
+// By one warp, a group a lane.
+template <typename T>
+__device__ __forceinline__ void make_schedule(const Shape& shape, int workers, Schedule& schedule) {
+  static_assert(kMaxGroups == 32);
+  const int lane = threadIdx.x % 32;
+  const int feature_blocks = (shape.output.features + T::kFeatures - 1) / T::kFeatures;
+  int begin = 0, tokens = 0;
+  if (shape.few.expert_of_pair) {
+    const int rows = shape.token_begin[1], pairs = rows * shape.few.experts_per_token;
+    const int expert = lane < pairs ? shape.few.expert_of_pair[lane] : -1;
+    bool chosen = false;
+    for (int p = 0; p < pairs; ++p) chosen |= __shfl_sync(~0u, expert, p) == lane - 1;
+    begin = lane == 0 ? 0 : kFewTokens;
+    tokens = lane == 0 ? rows : chosen ? pairs : 0;
+  } else if (lane < shape.groups) {
+    begin = shape.token_begin ? shape.token_begin[lane] : 0;
+    tokens = shape.token_begin ? shape.token_begin[lane + 1] - begin : shape.tokens;
+  }
+  const int own = (tokens + T::kTokens - 1) / T::kTokens * feature_blocks;
+  const int before = lanes_before(own), tiles = __shfl_sync(~0u, before + own, 31);
+  if (lane < shape.groups) {
+    schedule.tile_begin[lane] = before;
+    schedule.token_begin[lane] = begin;
+    schedule.tokens[lane] = tokens;
+  }
+  if (lane > 0) return;
+  schedule.tile_begin[shape.groups] = tiles;
+  const int rest = tiles % workers, rest_items = rest * shape.splits;
+  const bool cut =
+      !T::kWide && rest_items <= T::kSplitItems && (rest_items + workers - 1) / workers < shape.splits;
+  schedule.whole = cut ? tiles - rest : tiles;
+  schedule.items = cut ? schedule.whole + rest_items : tiles;
+}
+
+// `place` becomes that of an item behind the one it was of.
+template <typename T>
+__device__ __forceinline__ void go_to(const Schedule& schedule, int splits, int item, Place& place) {
+  int tile = item;
+  place.first_segment = 0;
+  place.end_segment = splits;
+  if (item >= schedule.whole) {
+    const int part = item - schedule.whole;
+    place.tile = part / splits;
+    tile = schedule.whole + place.tile;
+    place.first_segment = part % splits;
+    place.end_segment = place.first_segment + 1;
+  }
   while (tile >= schedule.tile_begin[place.group + 1]) ++place.group;
-  const int begin = schedule.token_begin[place.group], end = schedule.token_begin[place.group + 1];
-  const int token_blocks = (end - begin + kTokens - 1) / kTokens;
-  const int local = tile - schedule.tile_begin[place.group];
-  place.feature = local / token_blocks * kFeatures;
-  place.token = begin + local % token_blocks * kTokens;
-  place.tokens_left = end - place.token;
-  return place;
+  const int tokens = schedule.tokens[place.group];
+  const int token_blocks = (tokens + T::kTokens - 1) / T::kTokens;
+  const int local = tile - schedule.tile_begin[place.group], block = local / token_blocks;
+  const int token = (local - block * token_blocks) * T::kTokens;
+  place.feature = block * T::kFeatures;
+  place.token = schedule.token_begin[place.group] + token;
+  place.tokens_left = tokens - token;
 }
 
 // The barriers of a block, in shared memory.
@@ -121,101 +163,171 @@ struct Ring {
   }
 };
 
-__device__ __forceinline__ int segment_begin(const Shape& shape, int segment) {
-  return shape.k_blocks * segment / shape.splits;
+__device__ __forceinline__ int first_block(const Shape& shape, int segment) {
+  return segment_begin(shape.k_blocks, shape.splits, segment);
 }
 
-// The copying thread: asks for every stage of every tile, in the consumers' order.
+// The copying thread.
 template <typename T>
-__device__ void copy_tiles(const CUtensorMap& weights, const CUtensorMap& tokens, const Shape& shape,
-                           const Schedule& schedule, const Barriers<T>& barriers, uint8_t* stages, int worker,
-                           int workers, int segment) {
-  const int tiles = schedule.tile_begin[shape.groups];
-  const int k_begin = T::kWide ? 0 : segment_begin(shape, segment);
-  const int k_end = T::kWide ? shape.k_blocks : segment_begin(shape, segment + 1);
-  const auto copy_weights = [&](const Place& at, int k, int stage) {
-    barrier_arrive_expecting(barriers.full(stage), T::kWeightBytes + T::kTokenBytes);
-    const uint32_t to = shared_address(stages + stage * T::kStageBytes);
-#pragma unroll
-    for (int f = 0; f < T::kFeatures; f += kFeatureTile) {
-      copy_box(to + f * kBlockBytes, &weights, k * kBlockBytes, at.group * shape.features + at.feature + f,
-               barriers.full(stage), kEvictFirst);
-    }
-  };
-  const auto copy_tokens = [&](const Place& at, int k, int stage) {
-    copy_box(shared_address(stages + stage * T::kStageBytes) + T::kWeightBytes, &tokens, k * kBlockBytes,
-             at.token, barriers.full(stage), kEvictLast);
-  };
+class Copier {
+ public:
+  __device__ __forceinline__ Copier(const CUtensorMap& weights, const CUtensorMap& tokens, const Shape& shape,
+                                    const Barriers<T>& barriers, uint8_t* stages)
+      : weights_(weights),
+        tokens_(tokens),
+        shape_(shape),
+        barriers_(barriers),
+        stages_(shared_address(stages)) {}
 
-  Ring ring{0, 1};
-  bool first = true;
-  for (int tile = worker; tile < tiles; tile += workers) {
-    const Place at = place_of<T::kFeatures, T::kTokens>(schedule, tile);
-    int k = k_begin;
-    if (first) {  // weights depend on no other kernel
-      first = false;
-      const int ahead = min(T::kStages, k_end - k_begin);
-      for (int i = 0; i < ahead; ++i) copy_weights(at, k + i, i);
-      wait_for_previous();
-      for (int i = 0; i < ahead; ++i, ++k) {
-        copy_tokens(at, k, i);
+  // Asks for the first weights of a tile before anything else is known.
+  __device__ __forceinline__ void copy_ahead(int row, int k_begin, int k_end) {
+    ahead_ = min(T::kStages, k_end - k_begin);
+    for (int i = 0; i < ahead_; ++i) copy_weights(row, k_begin + i, i);
+  }
+
+  // Asks for every stage of every item, in the consumers' order.
+  __device__ __forceinline__ void run(const Schedule& schedule, int worker, int workers) {
+    Ring ring{0, 1};
+    Place at;
+    bool first = true;
+    for (int item = worker; item < schedule.items; item += workers) {
+      go_to<T>(schedule, shape_.splits, item, at);
+      int k = first_block(shape_, at.first_segment);
+      const int k_end = first_block(shape_, at.end_segment),
+                row = at.group * shape_.output.features + at.feature;
+      if (first) {  // weights depend on no other kernel
+        first = false;
+        if (ahead_ == 0) copy_ahead(row, k, k_end);
+        wait_for_previous();
+        for (int i = 0; i < ahead_; ++i, ++k) {
+          copy_tokens(at.token, k, i);
+          ring.advance(T::kStages);
+        }
+      }
+      for (; k < k_end; ++k) {
+        barrier_wait(barriers_.empty(ring.stage), ring.phase);
+        copy_weights(row, k, ring.stage);
+        copy_tokens(at.token, k, ring.stage);
         ring.advance(T::kStages);
       }
     }
-    for (; k < k_end; ++k) {
-      barrier_wait(barriers.empty(ring.stage), ring.phase);
-      copy_weights(at, k, ring.stage);
-      copy_tokens(at, k, ring.stage);
-      ring.advance(T::kStages);
+    prefetch_next(worker, workers);
+  }
+
+ private:
+  __device__ __forceinline__ void copy_weights(int row, int k, int stage) const {
+    barrier_arrive_expecting(barriers_.full(stage), T::kWeightBytes + T::kTokenBytes);
+    const uint32_t to = stages_ + stage * T::kStageBytes;
+#pragma unroll
+    for (int f = 0; f < T::kFeatures; f += kFeatureTile) {
+      copy_box(to + f * kBlockBytes, &weights_, k * kBlockBytes, row + f, barriers_.full(stage), kEvictFirst);
     }
   }
-}
+  __device__ __forceinline__ void copy_tokens(int token, int k, int stage) const {
+    copy_box(stages_ + stage * T::kStageBytes + T::kWeightBytes, &tokens_, k * kBlockBytes, token,
+             barriers_.full(stage), kEvictLast);
+  }
+  __device__ __forceinline__ void prefetch_next(int worker, int workers) const {
+    constexpr int kPiece = 4096;
+    for (int64_t at = int64_t{worker} * kPiece; at < shape_.next_bytes; at += int64_t{workers} * kPiece) {
+      prefetch_bytes(shape_.next + at, kPiece);
+    }
+  }
 
-// total = sum over `blocks` blocks of K from the ring's stages.
+  const CUtensorMap &weights_, &tokens_;
+  const Shape& shape_;
+  const Barriers<T> barriers_;
+  const uint32_t stages_;
+  int ahead_ = 0;
+};
+
+// total = sum over `blocks` blocks of K from the ring's stages, interval by interval.
 template <typename Element, typename T>
 __device__ __forceinline__ void multiply(int blocks, const Barriers<T>& barriers, const uint8_t* stages,
                                          int warpgroup, Ring& ring, float (&total)[T::kSums]) {
   float even[T::kSums], odd[T::kSums];
-  int released = ring.stage;
-  const auto issue = [&](float(&sum)[T::kSums]) {
+  int reading = ring.stage;
+  const auto issue = [&](float(&sum)[T::kSums], bool accumulate) {
     barrier_wait(barriers.full(ring.stage), ring.phase);
     const uint32_t base = shared_address(stages + ring.stage * T::kStageBytes);
     const uint64_t a = swizzled_operand(base + warpgroup * kFeatureTile * kBlockBytes);
     const uint64_t b = swizzled_operand(base + T::kWeightBytes);
-    pin(sum);
     wgmma_fence();
 #pragma unroll
-    for (int j = 0; j < 4; ++j) Wgmma<Element, T::kTokens>::run(sum, a + 2 * j, b + 2 * j, j > 0);
+    for (int j = 0; j < 4; ++j)
+      Wgmma<Element, T::kTokens>::run(sum, a + 2 * j, b + 2 * j, accumulate || j > 0);
     wgmma_commit();
     ring.advance(T::kStages);
   };
+  const auto release = [&] {
+    if (threadIdx.x % 128 == 0) barrier_arrive(barriers.empty(reading));
+    if (++reading == T::kStages) reading = 0;
+  };
   const auto absorb = [&](float(&sum)[T::kSums]) {
     pin(sum);
-    if (threadIdx.x % 128 == 0) barrier_arrive(barriers.empty(released));
-    if (++released == T::kStages) released = 0;
 #pragma unroll
     for (int i = 0; i < T::kSums; ++i) total[i] += sum[i];
   };
+  // Adds up an interval in `sum`, and meanwhile takes in the one before.
+  const auto interval = [&](float(&sum)[T::kSums], float(&before)[T::kSums], bool first) {
+    const int count = min(kIntervalBlocks, blocks);
+    blocks -= count;
+    pin(sum);
+    issue(sum, false);
+    if (!first) {
+      wgmma_wait<1>();
+      release();
+      absorb(before);
+    }
+    for (int b = 1; b < count; ++b) {
+      issue(sum, true);
+      wgmma_wait<1>();
+      release();
+    }
+  };
 #pragma unroll
   for (float& t : total) t = 0.0f;
-  issue(even);
-  for (int k = 1;; k += 2) {
-    if (k == blocks) {
+  interval(even, odd, true);
+  for (;;) {
+    if (blocks == 0) {
       wgmma_wait<0>();
+      release();
       absorb(even);
       break;
     }
-    issue(odd);
-    wgmma_wait<1>();
-    absorb(even);
-    if (k + 1 == blocks) {
+    interval(odd, even, false);
+    if (blocks == 0) {
       wgmma_wait<0>();
+      release();
       absorb(odd);
       break;
     }
-    issue(even);
-    wgmma_wait<1>();
-    absorb(odd);
+    interval(even, odd, false);
+  }
+}
+
+// total = sum over every segment, one after the other.
+template <typename Element, typename T>
+__device__ __forceinline__ void multiply_all(const Shape& shape, const Barriers<T>& barriers,
+                                             const uint8_t* stages, int warpgroup, float* scratch, Ring& ring,
+                                             float (&total)[T::kSums]) {
+  float kept[T::kWide ? 1 : T::kSums];  // of the segments so far
+  float* mine = scratch + threadIdx.x % 128;
+  const auto so_far = [&](int i) -> float& {
+    if constexpr (T::kWide) {
+      return mine[i * 128];
+    } else {
+      return kept[i];
+    }
+  };
+  for (int s = 0; s < shape.splits; ++s) {
+    multiply<Element, T>(first_block(shape, s + 1) - first_block(shape, s), barriers, stages, warpgroup, ring,
+                         total);
+#pragma unroll
+    for (int i = 0; i < T::kSums; ++i) {
+      if (s > 0) total[i] = so_far(i) + total[i];
+      if (s + 1 < shape.splits) so_far(i) = total[i];
+    }
   }
 }
 
@@ -247,120 +359,98 @@ __device__ __forceinline__ bool combine_totals(const Shape& shape, int tile, int
   return true;
 }
 
-// Scales the totals and writes them, 16 bytes an access.
-template <typename T, typename Out>
-__device__ __forceinline__ void store_tile(const Shape& shape, const Place& at, int feature, int warpgroup,
-                                           Out* out, Out* y, const float (&total)[T::kSums]) {
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const float scale =
-      shape.scales ? shape.scales[(at.group * shape.features + feature) / kFeatureTile] : 1.0f;
-  const int row = warp % 4 * 16 + lane / 4, column = lane % 4 * 2;
-#pragma unroll
-  for (int j = 0; j < T::kTokens / 8; ++j) {
-#pragma unroll
-    for (int q = 0; q < 4; ++q) {
-      out[(j * 8 + column + (q & 1)) * T::kOutStride + row + (q >> 1) * 8] =
-          static_cast<Out>(scale * total[4 * j + q]);
+// The work of the warps that multiply.
+template <typename Element, typename T>
+__device__ __forceinline__ void multiply_tiles(const Shape& shape, const Schedule& schedule,
+                                               const Barriers<T>& barriers, const uint8_t* stages,
+                                               uint8_t* scratch, int* arrived) {
+  const int warpgroup = threadIdx.x / 128;
+  Ring ring{0, 0};
+  Place at;
+  for (int item = blockIdx.x; item < schedule.items; item += gridDim.x) {
+    go_to<T>(schedule, shape.splits, item, at);
+    const int feature = at.feature + warpgroup * kFeatureTile;
+    float total[T::kSums];
+    bool complete = true;
+    if (at.end_segment - at.first_segment == shape.splits) {
+      multiply_all<Element, T>(shape, barriers, stages, warpgroup, reinterpret_cast<float*>(scratch), ring,
+                               total);
+      if constexpr (T::kWide) {  // all have read their totals: the room is for outputs now
+        asm volatile("bar.sync %0, 128;" ::"r"(warpgroup + 1) : "memory");
+      }
+    } else {
+      multiply<Element, T>(first_block(shape, at.end_segment) - first_block(shape, at.first_segment),
+                           barriers, stages, warpgroup, ring, total);
+      complete = combine_totals<T>(shape, at.tile, at.first_segment, arrived, total);
+    }
+    // The second warpgroup of an odd number of feature blocks has nothing to write.
+    if (complete && feature < shape.output.features) {
+      store_tile<T::kEpilogue, T::kTokens>(shape.output, at.group, feature, at.token, at.tokens_left,
+                                           warpgroup + 1, scratch, total);
     }
   }
-  asm volatile("bar.sync %0, 128;" ::"r"(warpgroup + 1) : "memory");
-  constexpr int kPerAccess = 16 / sizeof(Out), kAccesses = kFeatureTile / kPerAccess;
-  for (int i = threadIdx.x % 128; i < T::kTokens * kAccesses; i += 128) {
-    const int token = i / kAccesses, access = i % kAccesses;
-    if (token < at.tokens_left) {
-      *reinterpret_cast<int4*>(y + int64_t{at.token + token} * shape.features + feature +
-                               access * kPerAccess) =
-          *reinterpret_cast<const int4*>(out + token * T::kOutStride + access * kPerAccess);
-    }
-  }
-  asm volatile("bar.sync %0, 128;" ::"r"(warpgroup + 1) : "memory");
 }
 
-template <typename Element, typename T, typename Out>
+template <typename Element, typename T>
 __global__ void __launch_bounds__(T::kThreads, 1)
     gemm_kernel(const __grid_constant__ CUtensorMap weights, const __grid_constant__ CUtensorMap tokens,
-                Out* y, const Shape shape) {
+                const __grid_constant__ Shape shape) {
   extern __shared__ uint8_t raw[];
   auto* stages = reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(raw) + 1023) & ~uintptr_t{1023});
   uint8_t* scratches = stages + T::kStages * T::kStageBytes;
   const Barriers<T> barriers{shared_address(scratches + T::kConsumers / 128 * T::kScratchBytes)};
   __shared__ Schedule schedule;
   __shared__ int arrived;
-  let_next_start();
-  if (shape.groups > 1) wait_for_previous();  // the groups' bounds come from another kernel
-  if (threadIdx.x == 0) {
-    prefetch_tensor_map(&weights);
-    prefetch_tensor_map(&tokens);
-    for (int stage = 0; stage < T::kStages; ++stage) {
-      barrier_init(barriers.full(stage), 1);
-      barrier_init(barriers.empty(stage), T::kConsumers / 128);
+  const bool copies = threadIdx.x / 32 == T::kConsumers / 32;  // this warp
+  Copier<T> copier(weights, tokens, shape, barriers, stages);
+  if (copies) {
+    const int worker = blockIdx.x;
+    if (threadIdx.x % 32 == 0) {
+      prefetch_tensor_map(&weights);
+      prefetch_tensor_map(&tokens);
+      for (int stage = 0; stage < T::kStages; ++stage) {
+        barrier_init(barriers.full(stage), 1);
+        barrier_init(barriers.empty(stage), T::kConsumers / 128);
+      }
+      barrier_init_fence();
+      // The shared matrix's tiles come first.
+      const int feature = worker * T::kFeatures;
+      if (shape.few.expert_of_pair && !shape.groups_known && shape.splits == 1 &&
+          feature < shape.output.features) {
+        copier.copy_ahead(feature, 0, shape.k_blocks);
+      }
     }
-    barrier_init_fence();
-    make_schedule<T>(shape, schedule);
+    __syncwarp();
+    // The groups' bounds come from another kernel; a single group's are as old as the step.
+    if (shape.groups > 1 && !shape.groups_known) wait_for_previous();
+    make_schedule<T>(shape, gridDim.x, schedule);
   }
   __syncthreads();
-  const int blocks_a_tile = T::kWide ? 1 : shape.splits;
-  const int segment = blockIdx.x % blocks_a_tile;
-  const int worker = blockIdx.x / blocks_a_tile, workers = gridDim.x / blocks_a_tile;
-  const int tiles = schedule.tile_begin[shape.groups];
 
   if (threadIdx.x >= T::kConsumers) {
     if constexpr (T::kWide) asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
-    if (threadIdx.x == T::kConsumers) {
-      copy_tiles<T>(weights, tokens, shape, schedule, barriers, stages, worker, workers, segment);
-    }
+    if (copies && threadIdx.x % 32 == 0) copier.run(schedule, blockIdx.x, gridDim.x);
   } else {
     if constexpr (T::kWide) asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
-    const int warpgroup = threadIdx.x / 128;
-    uint8_t* scratch = scratches + warpgroup * T::kScratchBytes;
     wait_for_previous();
-    Ring ring{0, 0};
-    for (int tile = worker; tile < tiles; tile += workers) {
-      const Place at = place_of<T::kFeatures, T::kTokens>(schedule, tile);
-      const int feature = at.feature + warpgroup * kFeatureTile;
-      float total[T::kSums];
-      bool complete = true;
-      if constexpr (T::kWide) {
-        for (int s = 0; s < shape.splits; ++s) {
-          multiply<Element, T>(segment_begin(shape, s + 1) - segment_begin(shape, s), barriers, stages,
-                               warpgroup, ring, total);
-          float* mine = reinterpret_cast<float*>(scratch) + threadIdx.x % 128;
-          if (s > 0) {
-#pragma unroll
-            for (int i = 0; i < T::kSums; ++i) total[i] = mine[i * 128] + total[i];
-          }
-          if (s + 1 < shape.splits) {
-#pragma unroll
-            for (int i = 0; i < T::kSums; ++i) mine[i * 128] = total[i];
-          }
-        }
-        asm volatile("bar.sync %0, 128;" ::"r"(warpgroup + 1)
-                     : "memory");  // all have read: the room is for outputs now
-      } else {
-        multiply<Element, T>(segment_begin(shape, segment + 1) - segment_begin(shape, segment), barriers,
-                             stages, warpgroup, ring, total);
-        if (shape.splits > 1) complete = combine_totals<T>(shape, tile, segment, &arrived, total);
-      }
-      // The second warpgroup of an odd number of feature blocks has nothing to write.
-      if (complete && feature < shape.features) {
-        store_tile<T>(shape, at, feature, warpgroup, reinterpret_cast<Out*>(scratch), y, total);
-      }
-    }
+    let_next_start();
+    multiply_tiles<Element, T>(shape, schedule, barriers, stages,
+                               scratches + threadIdx.x / 128 * T::kScratchBytes, &arrived);
   }
 }
 
 // Token tiles: measured best of the shapes tried on an H200.
 constexpr int kTokenTiles[3] = {16, 64, 128};
 
-template <typename Element, typename Out>
+template <typename Element, Epilogue kEpilogue>
 struct Kernels {
-  using Small = Tile<1, 16, 10, false, Out>;
-  using Middle = Tile<1, 64, 5, false, Out>;
-  using Wide = Tile<2, 128, 4, true, Out>;
+  using Small = Tile<1, 16, 10, false, kEpilogue>;
+  using Middle = Tile<1, 64, 5, false, kEpilogue>;
+  using Wide = Tile<2, 128, 4, true, kEpilogue>;
 
   template <typename T>
   static void prepare_one() {
-    check(cudaFuncSetAttribute(gemm_kernel<Element, T, Out>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+    check(cudaFuncSetAttribute(gemm_kernel<Element, T>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                T::kSharedBytes),
           "shared memory of gemm");
   }
@@ -374,22 +464,36 @@ struct Kernels {
   static void run_tile(const GemmCall& call, const CUtensorMap& tokens, int blocks, cudaStream_t stream) {
     const GemmWeights& w = *call.w;
     const int block = w.type == ElementType::kFp8 ? kBlockBytes : kBlockBytes / 2;
-    const Shape shape{w.groups, w.features,       w.k / block,         w.splits,
-                      w.scales, call.token_begin, call.tokens_a_group, call.split};
-    const int blocks_a_tile = T::kWide ? 1 : w.splits;
+    const Output output{call.y,
+                        w.features,
+                        w.scales,
+                        call.output == OutputType::kFp8,
+                        call.divisor,
+                        call.divisor_of_group,
+                        call.few.expert_of_pair};
+    const Shape shape{w.groups,
+                      w.k / block,
+                      w.splits,
+                      call.token_begin,
+                      call.tokens_a_group,
+                      call.few,
+                      call.groups_known,
+                      call.split,
+                      static_cast<const uint8_t*>(call.next),
+                      call.next_bytes,
+                      output};
     if (w.groups == 1) {  // no more blocks than there is work for
       const int tiles = (w.features + T::kFeatures - 1) / T::kFeatures *
                         ((call.tokens_a_group + T::kTokens - 1) / T::kTokens);
-      blocks = std::min(blocks, tiles * blocks_a_tile);
+      blocks = std::min(blocks, T::kWide ? tiles : tiles * w.splits);
     }
-    launch(gemm_kernel<Element, T, Out>, blocks / blocks_a_tile * blocks_a_tile, T::kThreads, T::kSharedBytes,
-           stream, w.tensor, tokens, static_cast<Out*>(call.y), shape);
+    launch(gemm_kernel<Element, T>, blocks, T::kThreads, T::kSharedBytes, stream, w.tensor, tokens, shape);
   }
 
   static void run(const GemmCall& call, int num_sms, cudaStream_t stream) {
     if (call.tokens_a_group <= 16) {
       run_tile<Small>(call, call.x->tensor[0], 2 * num_sms, stream);
-    } else if (call.tokens_a_group <= 64) {
+    } else if (is_narrow(call.tokens_a_group)) {
       run_tile<Middle>(call, call.x->tensor[1], 2 * num_sms, stream);
     } else {
       run_tile<Wide>(call, call.x->tensor[2], num_sms, stream);
@@ -399,23 +503,29 @@ struct Kernels {
 
 int element_bytes(ElementType type) { return type == ElementType::kFp8 ? 1 : 2; }
 
-// Segments of K, so that one token tile's blocks fill most of 2 x 132. A property of the matrix alone: it
-// decides the order of sums. Groups have enough tiles.
-int splits_of(int groups, int features, int k_blocks) {
-  if (groups > 1) return 1;
-  return std::clamp(kSplitBlocks / (features / kFeatureTile), 1,
-                    std::min(kMaxSplits, std::max(1, k_blocks / 8)));
+// Segments of K, so that one token tile's blocks fill most of the grid. A property of the matrix alone: it
+// decides the order of sums.
+int splits_of(int features, int k_blocks) {
+  return std::clamp(kBlocks / (features / kFeatureTile), 1, std::min(kMaxSplits, std::max(1, k_blocks / 8)));
 }
 
 }  // namespace
 
 GemmWeights make_gemm_weights(ElementType type, const void* data, int groups, int features, int k,
-                              const float* scales) {
-  GemmWeights w{type, data, groups, features, k, 1, scales, {}};
-  w.splits = splits_of(groups, features, k * element_bytes(type) / kBlockBytes);
+                              const float* scales, bool gated) {
+  GemmWeights w{type, data, groups, features, k, 1, scales, gated, {}};
+  w.splits = splits_of(features, k * element_bytes(type) / kBlockBytes);
   w.tensor =
       make_tensor_map(data, int64_t{groups} * features, int64_t{k} * element_bytes(type), kFeatureTile);
   return w;
+}
+
+GemmWeights some_groups(const GemmWeights& all, int first, int groups) {
+  const int64_t bytes = int64_t{all.features} * all.k * element_bytes(all.type);
+  const int scales = all.features / kFeatureTile * (all.gated ? 2 : 1);
+  return make_gemm_weights(all.type, static_cast<const uint8_t*>(all.data) + first * bytes, groups,
+                           all.features, all.k, all.scales ? all.scales + first * scales : nullptr,
+                           all.gated);
 }
 
 GemmInput make_gemm_input(ElementType type, const void* data, int64_t max_tokens, int k) {
@@ -427,23 +537,27 @@ GemmInput make_gemm_input(ElementType type, const void* data, int64_t max_tokens
 }
 
 void gemm(const GemmCall& call, int num_sms, cudaStream_t stream) {
-  const bool fp8 = call.w->type == ElementType::kFp8;
-  if (fp8 && call.output == OutputType::kBf16) return Kernels<Fp8, bf16>::run(call, num_sms, stream);
-  if (!fp8 && call.output == OutputType::kBf16) return Kernels<Bf16, bf16>::run(call, num_sms, stream);
-  if (!fp8 && call.output == OutputType::kF32) return Kernels<Bf16, float>::run(call, num_sms, stream);
-  Kernels<Fp8, float>::run(call, num_sms, stream);
+  const bool fp8 = call.w->type == ElementType::kFp8, f32 = call.output == OutputType::kF32;
+  if (fp8) {
+    if (call.w->gated) return Kernels<Fp8, Epilogue::kGated>::run(call, num_sms, stream);
+    if (f32) return Kernels<Fp8, Epilogue::kF32>::run(call, num_sms, stream);
+    return Kernels<Fp8, Epilogue::kBf16>::run(call, num_sms, stream);
+  }
+  if (call.w->gated) return Kernels<Bf16, Epilogue::kGated>::run(call, num_sms, stream);
+  if (f32) return Kernels<Bf16, Epilogue::kF32>::run(call, num_sms, stream);
+  Kernels<Bf16, Epilogue::kBf16>::run(call, num_sms, stream);
 }
 
-size_t SplitTotals::total_bytes() {
-  return sizeof(float) * kSplitBlocks * Tile<1, 64, 5, false, bf16>::kTotals;
-}
-size_t SplitTotals::count_bytes() { return sizeof(int32_t) * kSplitBlocks; }
+size_t SplitTotals::total_bytes() { return sizeof(float) * kBlocks * kFeatureTile * 64; }
+size_t SplitTotals::count_bytes() { return sizeof(int32_t) * 2 * kBlocks; }
 
 void prepare_gemm() {
-  Kernels<Fp8, bf16>::prepare();
-  Kernels<Fp8, float>::prepare();
-  Kernels<Bf16, bf16>::prepare();
-  Kernels<Bf16, float>::prepare();
+  Kernels<Fp8, Epilogue::kBf16>::prepare();
+  Kernels<Fp8, Epilogue::kF32>::prepare();
+  Kernels<Fp8, Epilogue::kGated>::prepare();
+  Kernels<Bf16, Epilogue::kBf16>::prepare();
+  Kernels<Bf16, Epilogue::kF32>::prepare();
+  Kernels<Bf16, Epilogue::kGated>::prepare();
 }
 
 }  // namespace outrider::cuda

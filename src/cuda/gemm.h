@@ -1,8 +1,8 @@
 // y[token][feature] = scale * sum_k w[feature][k] x[token][k], for one weight matrix or for a group of them
 // (experts), each with its own run of tokens.
 //
-// Every feature's sum runs over k in blocks of 128 bytes, each added to an fp32 total in order, and segments'
-// totals in order: whatever the tile, the batch and the row's place in it, the same bits.
+// Every feature's sum has the order of gemm_order.h: whatever the tile, the batch and the row's place in it,
+// the same bits.
 #pragma once
 
 #include <cuda.h>
@@ -13,10 +13,11 @@
 namespace outrider::cuda {
 
 enum class ElementType { kFp8, kBf16 };
-enum class OutputType { kBf16, kF32 };
+enum class OutputType { kBf16, kF32, kFp8 };
 
 inline constexpr int kFeatureTile = 64;  // features that share a scale
 inline constexpr int kMaxGroups = 32;
+inline constexpr int kGateRows = 8;  // of gate, then as many of up, in a gated matrix
 
 // Weights [groups * features][k], K contiguous.
 struct GemmWeights {
@@ -26,11 +27,16 @@ struct GemmWeights {
   int features = 0;               // of one group; a multiple of kFeatureTile
   int k = 0;                      // a multiple of 128 (FP8) or 64 (bf16)
   int splits = 1;                 // segments of k that are summed apart
-  const float* scales = nullptr;  // device [groups * features / kFeatureTile]; null: 1
-  CUtensorMap tensor{};           // boxes of kFeatureTile rows
+  const float* scales = nullptr;  // device [groups * features / kFeatureTile], pairs if gated; null: 1
+  // Rows alternate between gate and up, kGateRows each; y is silu(gate) * up [tokens][features / 2], and a
+  // feature tile has two scales, gate's and up's.
+  bool gated = false;
+  CUtensorMap tensor{};  // boxes of kFeatureTile rows
 };
 GemmWeights make_gemm_weights(ElementType type, const void* data, int groups, int features, int k,
-                              const float* scales);
+                              const float* scales, bool gated = false);
+// Groups [first, first + groups) of `all`.
+GemmWeights some_groups(const GemmWeights& all, int first, int groups);
 
 // Activations [max_tokens][k], K contiguous; one map for each width of a token tile.
 struct GemmInput {
@@ -46,19 +52,39 @@ struct SplitTotals {
   static size_t count_bytes();
 };
 
+// With few tokens, a matrix that every row takes (group 0) and experts (groups 1 on) are one product. x and y
+// hold the rows [0, rows), then from row kFewTokens on the pairs: pair p belongs to group 1 +
+// expert_of_pair[p].
+inline constexpr int kFewTokens = 16;
+struct FewTokens {
+  const int32_t* expert_of_pair = nullptr;  // device; null: this is no such product
+  int experts_per_token = 0;
+};
+
 // token_begin: device [groups + 1]; group g has tokens [token_begin[g], token_begin[g + 1]) of x and y. Null:
-// one group, whose tokens the host knows. `tokens_a_group`: what the host expects a group to have; chooses
-// the tile, changes no result.
+// one group, whose tokens the host knows. With FewTokens: {0, rows}. `tokens_a_group`: what the host expects
+// a group to have; chooses the tile, changes no result.
 struct GemmCall {
   const GemmWeights* w = nullptr;
   const GemmInput* x = nullptr;
-  void* y = nullptr;  // [tokens][features]
-  OutputType output = OutputType::kBf16;
+  void* y = nullptr;                      // [tokens][features]
+  OutputType output = OutputType::kBf16;  // kFp8: of gated matrices alone
   const int32_t* token_begin = nullptr;
   int tokens_a_group = 0;
   SplitTotals split;
+  float divisor = 1.0f;                     // what kFp8 values are divided by
+  const float* divisor_of_group = nullptr;  // device [groups], in place of `divisor`
+  FewTokens few = {};
+  // The groups' tokens were known before the kernel before this one let this one start: that kernel was a
+  // narrow product, which does so after its own wait.
+  bool groups_known = false;
+  // Weights that are wanted next: the L2 cache gets their first bytes while this product ends.
+  const void* next = nullptr;
+  int64_t next_bytes = 0;
 };
 void gemm(const GemmCall& call, int num_sms, cudaStream_t stream);
+// A product with so many tokens a group waits before it lets the next kernel start.
+constexpr bool is_narrow(int tokens_a_group) { return tokens_a_group <= 64; }
 
 // Once a process and device, before the first gemm(): lets the kernels use the device's whole shared memory.
 void prepare_gemm();

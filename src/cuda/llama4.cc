@@ -34,7 +34,7 @@ AddNorm Llama4::add_norm_call(const void* weight, const Input& out, const Device
   call.residual = residual_;
   call.update = pending_update_;
   call.expert_out = pending_experts_;
-  call.place_of_pair = place_of_pair_;
+  call.place_of_pair = pending_places_;
   call.experts_per_token = config_.num_experts_per_token;
   call.weight = weight;
   call.eps = config_.rms_norm_eps;
@@ -48,7 +48,7 @@ void Llama4::attention(const Step& step, int l) {
   norm.clear = count_of_expert_;
   norm.clear_count = config_.num_experts;
   add_norm(norm, stream_);
-  linear(w.qkv, attention_in_, qkv_, step.row_range, rows_);
+  gemm(product(w.qkv, attention_in_, qkv_, step.row_range, rows_), num_sms_, stream_);
 
   const int group = geometry_.group_of_layer[l];
   QkvFinish finish;
@@ -68,15 +68,14 @@ void Llama4::attention(const Step& step, int l) {
   AttentionCall call;
   call.cache = finish.cache;
   call.q = q_;
-  call.out = context_;
+  call.out = {w.o.w.type, context_in_.data, w.o.input_scale};
   call.pages = step.batch.pages + int64_t{group} * step.batch.blocks_per_row;
   call.page_stride = step.batch.num_groups * step.batch.blocks_per_row;
   call.lists = config_.is_chunked_layer(l) ? step.chunked : step.full;
   call.partials = partials_;
   attention_(call, stream_);
 
-  quantize(rows_, config_.q_size(), context_, {w.o.w.type, context_in_.data, w.o.input_scale}, stream_);
-  linear(w.o, context_in_, update_, step.row_range, rows_);
+  gemm(product(w.o, context_in_, update_, step.row_range, rows_), num_sms_, stream_);
   pending_update_ = update_;
   pending_experts_ = nullptr;
 }
@@ -84,9 +83,9 @@ void Llama4::attention(const Step& step, int l) {
 // update = shared_expert(h); expert_out = expert(h * score) of each row's chosen experts
 void Llama4::moe(const Step& step, int l) {
   const DeviceLayer& w = weights_.layers[l];
-  const int top_k = config_.num_experts_per_token, pairs = rows_ * top_k;
+  const bool few = w.all_experts.gate_up.w.groups > 0 && rows_ * config_.num_experts_per_token <= kFewTokens;
   AddNormRoute route;
-  route.norm = add_norm_call(w.post_attention_norm, shared_in_, w.shared_expert.gate_up);
+  route.norm = add_norm_call(w.post_attention_norm, few ? few_in_ : shared_in_, w.shared_expert.gate_up);
   route.router = w.router;
   route.experts = config_.num_experts;
   route.normed = normed_;
@@ -94,9 +93,39 @@ void Llama4::moe(const Step& step, int l) {
   route.rank_of_pair = rank_of_pair_;
   route.count_of_expert = count_of_expert_;
   route.score_of_pair = score_of_pair_;
-  add_norm_route(route, stream_);
+  if (few) {
+    few_experts(route, w, step);
+  } else {
+    many_experts(route, w, step);
+  }
+}
 
+// The shared expert and the others as one product; what belongs to pairs lies kFewTokens rows behind the
+// rest.
+void Llama4::few_experts(const AddNormRoute& route, const DeviceLayer& w, const Step& step) {
+  const DeviceLinear &gate_up = w.all_experts.gate_up, &down = w.all_experts.down;
+  const int64_t pair_bytes =
+      int64_t{kFewTokens} * config_.hidden_size * (gate_up.w.type == ElementType::kFp8 ? 1 : 2);
+  add_norm_route_few(route,
+                     {{gate_up.w.type, static_cast<uint8_t*>(few_in_.data) + pair_bytes, 1.0f},
+                      w.experts.gate_up.input_scale_of_group},
+                     stream_);
+  GemmCall call = product(gate_up, few_in_, nullptr, step.row_range, 1);
+  call.few = {expert_of_pair_, config_.num_experts_per_token};
+  gemm(gated(call, few_act_, down), num_sms_, stream_);
+  call = product(down, few_act_, few_out_, step.row_range, 1);
+  call.few = {expert_of_pair_, config_.num_experts_per_token};
+  call.groups_known = true;
+  gemm(call, num_sms_, stream_);
+  pending_update_ = few_out_;
+  pending_experts_ = static_cast<uint8_t*>(few_out_) + int64_t{2} * kFewTokens * config_.hidden_size;
+  pending_places_ = nullptr;
+}
+
+void Llama4::many_experts(const AddNormRoute& route, const DeviceLayer& w, const Step& step) {
   const DeviceLinear& gate_up = w.experts.gate_up;
+  const int top_k = config_.num_experts_per_token, pairs = rows_ * top_k;
+  add_norm_route(route, stream_);
   dispatch({rows_,
             config_.hidden_size,
             config_.num_experts,
@@ -113,24 +142,30 @@ void Llama4::moe(const Step& step, int l) {
            stream_);
 
   const int expected = (2 * pairs + config_.num_experts - 1) / config_.num_experts;  // twice an even share
-  linear(w.shared_expert.gate_up, shared_in_, gate_up_, step.row_range, rows_);
-  linear(gate_up, expert_in_, expert_gate_up_, expert_begin_, expected);
-
-  silu(w.shared_expert, gate_up_, shared_act_, rows_, step.row_range);
-  silu(w.experts, expert_gate_up_, expert_act_, pairs, expert_begin_);
-
-  linear(w.shared_expert.down, shared_act_, update_, step.row_range, rows_);
-  linear(w.experts.down, expert_act_, expert_out_, expert_begin_, expected);
+  const auto experts = [&](GemmCall call) {
+    call.groups_known = is_narrow(rows_);  // the shared expert's product came between
+    return call;
+  };
+  gemm(gated(product(w.shared_expert.gate_up, shared_in_, nullptr, step.row_range, rows_), shared_act_,
+             w.shared_expert.down),
+       num_sms_, stream_);
+  gemm(experts(gated(product(gate_up, expert_in_, nullptr, expert_begin_, expected), expert_act_,
+                     w.experts.down)),
+       num_sms_, stream_);
+  gemm(product(w.shared_expert.down, shared_act_, update_, step.row_range, rows_), num_sms_, stream_);
+  gemm(experts(product(w.experts.down, expert_act_, expert_out_, expert_begin_, expected)), num_sms_,
+       stream_);
   pending_update_ = update_;
   pending_experts_ = expert_out_;
+  pending_places_ = place_of_pair_;
 }
 
 void Llama4::dense_mlp(const Step& step, int l) {
   const DeviceLayer& w = weights_.layers[l];
   add_norm(add_norm_call(w.post_attention_norm, shared_in_, w.dense.gate_up), stream_);
-  linear(w.dense.gate_up, shared_in_, gate_up_, step.row_range, rows_);
-  silu(w.dense, gate_up_, dense_act_, rows_, step.row_range);
-  linear(w.dense.down, dense_act_, update_, step.row_range, rows_);
+  gemm(gated(product(w.dense.gate_up, shared_in_, nullptr, step.row_range, rows_), dense_act_, w.dense.down),
+       num_sms_, stream_);
+  gemm(product(w.dense.down, dense_act_, update_, step.row_range, rows_), num_sms_, stream_);
   pending_update_ = update_;
   pending_experts_ = nullptr;
 }
@@ -141,26 +176,30 @@ void Llama4::logits(const int32_t* row_index, int count, float* out, cudaStream_
   norm.rows = count;
   norm.row_index = row_index;
   add_norm(norm, stream);
-  gemm({&weights_.lm_head.w, &logit_in_.bf16, out, OutputType::kF32, nullptr, count, split_totals_}, num_sms_,
-       stream);
+  GemmCall call = product(weights_.lm_head, logit_in_, out, nullptr, count);
+  call.output = OutputType::kF32;
+  gemm(call, num_sms_, stream);
 }
 
-void Llama4::linear(const DeviceLinear& linear, const Input& x, void* y, const int32_t* range,
-                    int rows_a_group) const {
-  const GemmInput* input = linear.w.type == ElementType::kFp8 ? &x.fp8 : &x.bf16;
-  gemm({&linear.w, input, y, OutputType::kBf16, range, rows_a_group, split_totals_}, num_sms_, stream_);
+GemmCall Llama4::product(const DeviceLinear& linear, const Input& x, void* y, const int32_t* range,
+                         int rows_a_group) const {
+  GemmCall call;
+  call.w = &linear.w;
+  call.x = linear.w.type == ElementType::kFp8 ? &x.fp8 : &x.bf16;
+  call.y = y;
+  call.token_begin = range;
+  call.tokens_a_group = rows_a_group;
+  call.split = split_totals_;
+  return call;
 }
 
-void Llama4::silu(const DeviceMlp& mlp, const void* gate_up, const Input& out, int rows,
-                  const int32_t* range) const {
-  silu_mul({rows,
-            mlp.down.w.k,
-            mlp.down.w.groups,
-            gate_up,
-            range,
-            mlp.down.input_scale_of_group,
-            {mlp.down.w.type, out.data, mlp.down.input_scale}},
-           stream_);
+// The product of a gated matrix, as the input of `next`.
+GemmCall Llama4::gated(GemmCall call, const Input& out, const DeviceLinear& next) const {
+  call.y = out.data;
+  call.output = next.w.type == ElementType::kFp8 ? OutputType::kFp8 : OutputType::kBf16;
+  call.divisor = next.input_scale;
+  call.divisor_of_group = next.input_scale_of_group;
+  return call;
 }
 
 KvLayer Llama4::cache_of_layer(int l) const {

@@ -68,12 +68,13 @@ class Llama4 {
   void layer(const Step& step, int l);
   void attention(const Step& step, int l);
   void moe(const Step& step, int l);
+  void few_experts(const AddNormRoute& route, const DeviceLayer& w, const Step& step);
+  void many_experts(const AddNormRoute& route, const DeviceLayer& w, const Step& step);
   void dense_mlp(const Step& step, int l);
   AddNorm add_norm_call(const void* weight, const Input& out, const DeviceLinear& next) const;
-  void linear(const DeviceLinear& linear, const Input& x, void* y, const int32_t* range,
-              int rows_a_group) const;
-  void silu(const DeviceMlp& mlp, const void* gate_up, const Input& out, int rows,
-            const int32_t* range) const;
+  GemmCall product(const DeviceLinear& linear, const Input& x, void* y, const int32_t* range,
+                   int rows_a_group) const;
+  GemmCall gated(GemmCall call, const Input& out, const DeviceLinear& next) const;
   KvLayer cache_of_layer(int l) const;
 
   const std::shared_ptr<const model::Model> model_;
@@ -89,11 +90,13 @@ class Llama4 {
 
   // bf16 [rows, ...] unless said otherwise; named as in src/cpu/llama4.h.
   void *residual_ = nullptr, *normed_ = nullptr, *update_ = nullptr;
-  void *qkv_ = nullptr, *q_ = nullptr, *context_ = nullptr;
-  void *gate_up_ = nullptr, *expert_gate_up_ = nullptr, *expert_out_ = nullptr;
+  void *qkv_ = nullptr, *q_ = nullptr;
+  void* expert_out_ = nullptr;
+  void* few_out_ = nullptr;  // [2 * kFewTokens, hidden]
   float* partials_ = nullptr;
   SplitTotals split_totals_;
   Input attention_in_, context_in_, shared_in_, expert_in_, shared_act_, expert_act_, dense_act_, logit_in_;
+  Input few_in_, few_act_;  // [2 * kFewTokens, ...]
   // Routing of the current layer. A pair is (row, rank of the expert): row * experts_per_token + rank.
   int32_t *expert_of_pair_ = nullptr, *rank_of_pair_ = nullptr, *place_of_pair_ = nullptr;  // [pairs]
   int32_t *count_of_expert_ = nullptr, *expert_begin_ = nullptr;                            // [experts + 1]
@@ -101,6 +104,7 @@ class Llama4 {
 
   // What the last sub-layer added, not yet in the residual stream: the next norm adds it.
   const void *pending_update_ = nullptr, *pending_experts_ = nullptr;
+  const int32_t* pending_places_ = nullptr;
   int rows_ = 0;
   cudaStream_t stream_ = nullptr;
 };

@@ -29,9 +29,9 @@ AttentionShape checked_shape(const model::LlamaConfig& config, const model::KvGe
 struct Buffers {
   int64_t residual, normed, update, expert_out, attention_in, shared_in, expert_in;
   int64_t expert_of_pair, rank_of_pair, place_of_pair, score_of_pair, count_of_expert, expert_begin;
-  int64_t logit_in, split_totals, split_counts;
-  int64_t qkv, q, context, context_in, partials;                       // attention
-  int64_t gate_up, expert_gate_up, shared_act, expert_act, dense_act;  // MLP
+  int64_t logit_in, split_totals, split_counts, few_in, few_out;
+  int64_t qkv, q, context_in, partials;                // attention
+  int64_t shared_act, expert_act, dense_act, few_act;  // MLP
   int64_t bytes;
 
   Buffers(const model::LlamaConfig& c, const Limits& limits, model::KvDtype dtype) {
@@ -52,21 +52,20 @@ struct Buffers {
     logit_in = take(kBf16 * limits.max_logit_rows * hidden);
     split_totals = take(static_cast<int64_t>(SplitTotals::total_bytes()));
     split_counts = take(static_cast<int64_t>(SplitTotals::count_bytes()));
+    few_in = take(kBf16 * 2 * kFewTokens * hidden);
+    few_out = take(kBf16 * 2 * kFewTokens * hidden);
 
     const int64_t begin = next_;
     qkv = take(kBf16 * rows * (c.q_size() + 2 * c.kv_size()));
     q = take(kBf16 * rows * c.q_size());
-    context = take(kBf16 * rows * c.q_size());
     context_in = take(kBf16 * rows * c.q_size());
     partials = take(attention_workspace_bytes(
         shape_of(c, dtype), max_attention_partials(limits.max_num_seqs, limits.max_model_len)));
     const int64_t attention_end = next_;
     next_ = begin;
-    const int64_t inner = std::max(c.intermediate_size, c.intermediate_size_mlp);
-    gate_up = take(kBf16 * rows * 2 * inner);
-    shared_act = dense_act = take(kBf16 * rows * inner);
-    expert_gate_up = take(kBf16 * pairs * 2 * c.intermediate_size);
+    shared_act = dense_act = take(kBf16 * rows * std::max(c.intermediate_size, c.intermediate_size_mlp));
     expert_act = take(kBf16 * pairs * c.intermediate_size);
+    few_act = take(kBf16 * 2 * kFewTokens * c.intermediate_size);
     bytes = std::max(attention_end, next_);
   }
 
@@ -152,9 +151,7 @@ void Llama4::allocate() {
   expert_out_ = base + at.expert_out;
   qkv_ = base + at.qkv;
   q_ = base + at.q;
-  context_ = base + at.context;
-  gate_up_ = base + at.gate_up;
-  expert_gate_up_ = base + at.expert_gate_up;
+  few_out_ = base + at.few_out;
   partials_ = reinterpret_cast<float*>(base + at.partials);
   split_totals_ = {reinterpret_cast<float*>(base + at.split_totals),
                    reinterpret_cast<int32_t*>(base + at.split_counts)};
@@ -174,6 +171,8 @@ void Llama4::allocate() {
   shared_act_ = make_input(at.shared_act, rows, config_.intermediate_size);
   expert_act_ = make_input(at.expert_act, pairs, config_.intermediate_size);
   dense_act_ = make_input(at.dense_act, rows, config_.intermediate_size_mlp);
+  few_in_ = make_input(at.few_in, 2 * kFewTokens, config_.hidden_size);
+  few_act_ = make_input(at.few_act, 2 * kFewTokens, config_.intermediate_size);
   logit_in_ = make_input(at.logit_in, limits_.max_logit_rows, config_.hidden_size);
 }
 

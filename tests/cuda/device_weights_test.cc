@@ -38,6 +38,28 @@ const uint8_t* expect_rows(const std::vector<const model::Matrix*>& parts, const
   return device;
 }
 
+// The same for a gated matrix: gate and up of each group, kGateRows rows of the one, then of the other.
+void expect_gated(const std::vector<const model::Mlp*>& groups, const uint8_t* device) {
+  for (const model::Mlp* mlp : groups) {
+    const size_t bytes = mlp->gate.format == model::WeightFormat::kFp8 ? 1 : 2;
+    const int rows = mlp->gate.rows + mlp->up.rows, cols = mlp->gate.cols;
+    std::vector<uint8_t> copy(static_cast<size_t>(rows) * cols * bytes);
+    check(cudaMemcpy(copy.data(), device, copy.size(), cudaMemcpyDeviceToHost), "copy");
+    int64_t wrong = 0;
+    for (int r = 0; r < rows; ++r) {
+      const model::Matrix& part = r / kGateRows % 2 == 0 ? mlp->gate : mlp->up;
+      const int row = r / (2 * kGateRows) * kGateRows + r % kGateRows;
+      for (int c = 0; c < cols; ++c) {
+        uint16_t got = 0;
+        std::memcpy(&got, copy.data() + (static_cast<size_t>(r) * cols + c) * bytes, bytes);
+        wrong += got != element(part, row, c);
+      }
+    }
+    EXPECT_EQ(wrong, 0) << rows << " x " << cols;
+    device += copy.size();
+  }
+}
+
 // The first matrix lies at the start of the allocation; the others follow in the order of upload(), 1024
 // bytes aligned.
 void expect_uploaded(const model::Model& host, const DeviceWeights& device) {
@@ -51,15 +73,15 @@ void expect_uploaded(const model::Model& host, const DeviceWeights& device) {
     EXPECT_EQ(0, std::memcmp(norm.data(), from.input_norm, norm.size() * 2));
     expect_rows({&from.q, &from.k, &from.v}, static_cast<const uint8_t*>(to.qkv.w.data));
     expect_rows({&from.o}, static_cast<const uint8_t*>(to.o.w.data));
-    expect_rows({&from.shared_expert.gate, &from.shared_expert.up},
-                static_cast<const uint8_t*>(to.shared_expert.gate_up.w.data));
+    expect_gated({&from.shared_expert}, static_cast<const uint8_t*>(to.shared_expert.gate_up.w.data));
     expect_rows({&from.shared_expert.down}, static_cast<const uint8_t*>(to.shared_expert.down.w.data));
-    std::vector<const model::Matrix*> gate_up, down;
+    std::vector<const model::Mlp*> experts;
+    std::vector<const model::Matrix*> down;
     for (const model::Mlp& expert : from.experts) {
-      gate_up.insert(gate_up.end(), {&expert.gate, &expert.up});
+      experts.push_back(&expert);
       down.push_back(&expert.down);
     }
-    expect_rows(gate_up, static_cast<const uint8_t*>(to.experts.gate_up.w.data));
+    expect_gated(experts, static_cast<const uint8_t*>(to.experts.gate_up.w.data));
     expect_rows(down, static_cast<const uint8_t*>(to.experts.down.w.data));
   }
 }

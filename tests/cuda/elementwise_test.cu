@@ -253,6 +253,41 @@ class RouteTest : public AddNormTest {
             to_host<int32_t>(rank),    to_host<int32_t>(count), to_host<float>(score)};
   }
 
+  // What rows and pairs become on the way for few rows is what the two kernels for many make of them, bit for
+  // bit.
+  void expect_few_alike(const NormCase& c, const Bits& router, int experts, int top_k) {
+    const Routing many = route(c, router, experts, top_k);
+    const int64_t pairs = int64_t{c.rows} * top_k;
+    NormOnDevice in(c), reference(c);
+    std::vector<float> scales;
+    for (int e = 0; e < experts; ++e) scales.push_back(0.004f * static_cast<float>(e + 1));
+    const DeviceBuffer weights = to_device(router), out = poisoned(c.residual.size() * 2),
+                       expert = poisoned(pairs * 4), codes = poisoned(pairs * c.hidden),
+                       scale = to_device(scales);
+    AddNormRoute call;
+    call.norm = in.call;
+    call.norm.experts_per_token = top_k;
+    call.norm.out = {ElementType::kBf16, out.as<void>(), 1.0f};
+    call.router = weights.as<void>();
+    call.experts = experts;
+    call.expert_of_pair = expert.as<int32_t>();
+    add_norm_route_few(call, {{ElementType::kFp8, codes.as<void>(), 1.0f}, scale.as<float>()}, stream_);
+    EXPECT_EQ(to_host<uint16_t>(out), many.shared);
+    EXPECT_EQ(to_host<int32_t>(expert), many.expert);
+    reference.call.out = call.norm.out;
+    add_norm(reference.call, stream_);
+    EXPECT_EQ(to_host<uint16_t>(in.residual), to_host<uint16_t>(reference.residual));
+    const std::vector<uint8_t> got = to_host<uint8_t>(codes);
+    int wrong = 0;
+    for (int64_t i = 0; i < pairs * c.hidden; ++i) {
+      const int64_t pair = i / c.hidden;
+      const uint16_t value =
+          bf16_bits(bf16_value(many.normed[pair / top_k * c.hidden + i % c.hidden]) * many.score[pair]);
+      wrong += got[i] != code_of(value, scales[many.expert[pair]]);
+    }
+    EXPECT_EQ(wrong, 0) << experts << " experts, top " << top_k;
+  }
+
   // Logit of an expert from the kernel's own normed row, and how far fp32 sums may be from it.
   static double logit(const Bits& normed, const Bits& router, int hidden, int row, int expert,
                       double* bound) {
@@ -364,6 +399,20 @@ TEST_F(RouteTest, rows_go_to_their_best_experts_scaled_by_the_sigmoid_and_lie_to
   }
 }
 
+TEST_F(RouteTest, few_rows_are_routed_and_dispatched_at_once_with_the_same_bits) {
+  for (int hidden : {128, 5120}) {
+    for (int experts : {1, 4, 16, 31}) {
+      for (int top_k : {1, 2}) {
+        if (top_k > experts) continue;
+        for (int rows : {1, 3, 16}) {
+          const NormCase c = make_case(rows, hidden, true, 0);
+          expect_few_alike(c, random_bits(int64_t{experts} * hidden, 0.1f), experts, top_k);
+        }
+      }
+    }
+  }
+}
+
 TEST_F(RouteTest, of_equal_logits_the_lowest_expert_is_taken) {
   constexpr int kHidden = 1024, kExperts = 16;
   const NormCase c = make_case(40, kHidden, false, 0);
@@ -379,81 +428,6 @@ TEST_F(RouteTest, of_equal_logits_the_lowest_expert_is_taken) {
   for (int row = 0; row < c.rows; ++row) EXPECT_EQ(equal.expert[row], 0);
   EXPECT_EQ(equal.count[0], c.rows);
   EXPECT_EQ(equal.score[0], 0.5f);
-}
-
-TEST_F(ElementwiseTest,
-       silu_mul_is_within_a_rounding_of_the_exact_value_also_where_the_exponential_overflows) {
-  constexpr int kRows = 4;
-  for (int inner : {128, 2056, 8192}) {
-    Bits gate_up = random_bits(int64_t{kRows} * 2 * inner, 20.0f);
-    const float edges[] = {-1e4f, 1e4f, 0.0f, -90.0f, -88.5f, 90.0f};
-    for (int i = 0; i < 6; ++i) gate_up[i] = bf16_bits(edges[i]);
-    const DeviceBuffer in = to_device(gate_up), out = poisoned(int64_t{kRows} * inner * 2);
-    SiluMul call;
-    call.rows = kRows;
-    call.inner = inner;
-    call.gate_up = in.as<void>();
-    call.out = {ElementType::kBf16, out.as<void>(), 1.0f};
-    silu_mul(call, stream_);
-    const Bits got = to_host<uint16_t>(out);
-    for (int row = 0; row < kRows; ++row) {
-      for (int i = 0; i < inner; ++i) {
-        const double g = bf16_value(gate_up[int64_t{row} * 2 * inner + i]),
-                     u = bf16_value(gate_up[int64_t{row} * 2 * inner + inner + i]);
-        const double exact = g / (1.0 + std::exp(-g)) * u;
-        // Below 2^-120 the quotient is subnormal or has overflowed to zero.
-        ASSERT_NEAR(bf16_value(got[int64_t{row} * inner + i]), exact, bf16_bound(exact) + 0x1p-110)
-            << "silu(" << g << ") * " << u;
-      }
-    }
-  }
-}
-
-TEST_F(ElementwiseTest, silu_mul_rounds_each_groups_rows_with_its_own_scale) {
-  constexpr int kRows = 12, kInner = 640;
-  const std::vector<int32_t> begin = {0, 3, 3, 7, 12, 12};  // groups 1 and 4 are empty
-  const std::vector<float> scales = {0.02f, 9.0f, 0.5f, 0.11f, 9.0f};
-  const std::vector<int> group_of_row = {0, 0, 0, 2, 2, 2, 2, 3, 3, 3, 3, 3};
-  const Bits gate_up = random_bits(int64_t{kRows} * 2 * kInner, 8.0f);
-  const DeviceBuffer in = to_device(gate_up), plain = poisoned(kRows * kInner * 2),
-                     coded = poisoned(kRows * kInner), begin_device = to_device(begin),
-                     scales_device = to_device(scales);
-  SiluMul call;
-  call.rows = kRows;
-  call.inner = kInner;
-  call.groups = static_cast<int>(scales.size());
-  call.gate_up = in.as<void>();
-  call.out = {ElementType::kBf16, plain.as<void>(), 1.0f};
-  silu_mul(call, stream_);
-  call.row_begin = begin_device.as<int32_t>();
-  call.scale_of_group = scales_device.as<float>();
-  call.out = {ElementType::kFp8, coded.as<void>(), 1.0f};
-  silu_mul(call, stream_);
-  const Bits values = to_host<uint16_t>(plain);
-  const std::vector<uint8_t> codes = to_host<uint8_t>(coded);
-  for (int i = 0; i < kRows * kInner; ++i) {
-    ASSERT_EQ(codes[i], code_of(values[i], scales[group_of_row[i / kInner]])) << "row " << i / kInner;
-  }
-}
-
-TEST_F(ElementwiseTest, quantize_gives_every_bf16_value_the_nearest_code) {
-  constexpr int kRows = 64, kColumns = 1024;
-  Bits all(kRows * kColumns);
-  for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<uint16_t>(i);
-  const DeviceBuffer in = to_device(all);
-  for (float scale : {1.0f, 0.0131f, 3.0f}) {
-    const DeviceBuffer out = poisoned(all.size());
-    quantize(kRows, kColumns, in.as<void>(), {ElementType::kFp8, out.as<void>(), scale}, stream_);
-    const std::vector<uint8_t> got = to_host<uint8_t>(out);
-    for (size_t i = 0; i < all.size(); ++i) {
-      const float value = bf16_value(all[i]);
-      if (std::isnan(value)) {
-        ASSERT_EQ(got[i] & 0x7f, 0x7f);
-      } else {
-        ASSERT_EQ(got[i], code_of(all[i], scale)) << value << " / " << scale;
-      }
-    }
-  }
 }
 
 }  // namespace

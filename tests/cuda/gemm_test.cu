@@ -56,7 +56,8 @@ class GemmTest : public testing::Test {
 
   // The product as the kernel gives it, in fp32, every row computed with the tile that `tokens_a_group`
   // chooses.
-  std::vector<float> run(const Case& c, const GemmWeights& w, const void* x, int total, int tokens_a_group) {
+  std::vector<float> run(const Case& c, const GemmWeights& w, const void* x, int total, int tokens_a_group,
+                         int num_sms = 132) {
     std::vector<int32_t> begin = {0};
     for (int t : c.tokens) begin.push_back(begin.back() + t);
     const DeviceBuffer device_begin = upload(begin.data(), begin.size() * sizeof(int32_t));
@@ -65,8 +66,14 @@ class GemmTest : public testing::Test {
     check(cudaMemset(y.as<void>(), 0xff, y.bytes()), "poison");
     const GemmInput input = make_gemm_input(c.type, x, total, c.k);
     const SplitTotals split{totals_.as<float>(), counts_.as<int32_t>()};
-    gemm({&w, &input, y.as<void>(), c.output, device_begin.as<int32_t>(), tokens_a_group, split}, 132,
-         stream_);
+    gemm({.w = &w,
+          .x = &input,
+          .y = y.as<void>(),
+          .output = c.output,
+          .token_begin = device_begin.as<int32_t>(),
+          .tokens_a_group = tokens_a_group,
+          .split = split},
+         num_sms, stream_);
     check(cudaStreamSynchronize(stream_), "kernel");
     std::vector<uint8_t> raw(y.bytes());
     check(cudaMemcpy(raw.data(), y.as<void>(), raw.size(), cudaMemcpyDeviceToHost), "result");
@@ -154,6 +161,167 @@ TEST_F(GemmTest, gives_each_group_its_own_weights_and_tokens) {
     check_case({type, OutputType::kBf16, 256, 384, {3, 0, 17, 1, 0, 130, 64, 2}});
     check_case({type, OutputType::kBf16, 64, 128, {0, 0, 0, 5}});
     check_case({type, OutputType::kBf16, 128, 128, std::vector<int>(16, 1)});
+  }
+}
+
+TEST_F(GemmTest, whole_tiles_and_tiles_cut_into_segments_give_the_same_bits) {
+  // Five feature tiles of each group, three segments, and every ratio of whole tiles to cut ones.
+  const int features = 320, k = 3072;
+  for (int groups : {1, 3, 7}) {
+    const Case c{ElementType::kFp8, OutputType::kBf16, features, k, std::vector<int>(groups, 2)};
+    const auto w_host = random_elements(c.type, int64_t{groups} * features * k),
+               x_host = random_elements(c.type, int64_t{2} * groups * k);
+    const DeviceBuffer w = upload(w_host.data(), w_host.size()), x = upload(x_host.data(), x_host.size());
+    const GemmWeights weights = make_gemm_weights(c.type, w.as<void>(), groups, features, k, nullptr);
+    ASSERT_EQ(weights.splits, 3);
+    const std::vector<float> alone = run(c, weights, x.as<void>(), 2 * groups, 2, 1);
+    for (int sms = 2; sms <= 20; ++sms) {
+      EXPECT_EQ(alone, run(c, weights, x.as<void>(), 2 * groups, 2, sms)) << groups << " groups, " << sms;
+    }
+  }
+}
+
+// A gated matrix beside the two plain ones it is made of.
+class GatedTest : public GemmTest {
+ protected:
+  struct Gated {
+    int groups, inner, k;
+    DeviceBuffer gate, up, both, gate_scales, up_scales, pair_scales;
+  };
+
+  // `both`: runs of kGateRows rows of gate and of up, in turn.
+  Gated make(ElementType type, int groups, int inner, int k) {
+    const int64_t rows = int64_t{groups} * inner, line = int64_t{k} * (type == ElementType::kFp8 ? 1 : 2);
+    const auto gate = random_elements(type, rows * k), up = random_elements(type, rows * k);
+    std::vector<uint8_t> both(2 * gate.size());
+    for (int64_t r = 0; r < rows; ++r) {
+      uint8_t* to = both.data() + (r / kGateRows * 2 * kGateRows + r % kGateRows) * line;
+      std::copy_n(gate.data() + r * line, line, to);
+      std::copy_n(up.data() + r * line, line, to + kGateRows * line);
+    }
+    std::vector<float> gate_scales, up_scales, pair_scales;
+    for (int64_t tile = 0; tile < 2 * rows / kFeatureTile; ++tile) {
+      const auto group = static_cast<float>(tile * kFeatureTile / (2 * inner));
+      pair_scales.insert(pair_scales.end(), {group == 1.0f ? 40.0f : 0.03f * (group + 1.0f), 0.5f + group});
+      if (tile % 2 > 0) continue;
+      gate_scales.push_back(pair_scales[2 * tile]);
+      up_scales.push_back(pair_scales[2 * tile + 1]);
+    }
+    const auto floats = [&](const std::vector<float>& v) {
+      return upload(v.data(), v.size() * sizeof(float));
+    };
+    return {groups,
+            inner,
+            k,
+            upload(gate.data(), gate.size()),
+            upload(up.data(), up.size()),
+            upload(both.data(), both.size()),
+            floats(gate_scales),
+            floats(up_scales),
+            floats(pair_scales)};
+  }
+
+  std::vector<uint8_t> run_gated(const GemmWeights& w, ElementType type, const void* x,
+                                 const std::vector<int>& tokens, OutputType output, const float* divisors,
+                                 int tokens_a_group) {
+    std::vector<int32_t> begin = {0};
+    for (int t : tokens) begin.push_back(begin.back() + t);
+    const DeviceBuffer device_begin = upload(begin.data(), begin.size() * sizeof(int32_t));
+    DeviceBuffer y(static_cast<size_t>(begin.back()) * w.features / 2 * (output == OutputType::kFp8 ? 1 : 2));
+    check(cudaMemset(y.as<void>(), 0xff, y.bytes()), "poison");
+    const GemmInput input = make_gemm_input(type, x, begin.back(), w.k);
+    gemm({.w = &w,
+          .x = &input,
+          .y = y.as<void>(),
+          .output = output,
+          .token_begin = device_begin.as<int32_t>(),
+          .tokens_a_group = tokens_a_group,
+          .split = {totals_.as<float>(), counts_.as<int32_t>()},
+          .divisor_of_group = divisors},
+         132, stream_);
+    std::vector<uint8_t> raw(y.bytes());
+    check(cudaMemcpy(raw.data(), y.as<void>(), raw.size(), cudaMemcpyDeviceToHost), "result");
+    return raw;
+  }
+};
+
+TEST_F(GatedTest, a_gated_product_is_silu_of_one_times_the_other_rounded_for_the_next) {
+  const std::vector<int> tokens = {3, 70, 0, 17};
+  const int total = 90;
+  for (ElementType type : {ElementType::kFp8, ElementType::kBf16}) {
+    const Gated m = make(type, 4, 192, 1152);
+    const auto x_host = random_elements(type, int64_t{total} * m.k);
+    const DeviceBuffer x = upload(x_host.data(), x_host.size());
+    const Case c{type, OutputType::kBf16, m.inner, m.k, tokens};
+    const auto plain = [&](const DeviceBuffer& data, const DeviceBuffer& scales) {
+      return run(c, make_gemm_weights(type, data.as<void>(), m.groups, m.inner, m.k, scales.as<float>()),
+                 x.as<void>(), total, 1);
+    };
+    const std::vector<float> gate = plain(m.gate, m.gate_scales), up = plain(m.up, m.up_scales);
+    const GemmWeights w = make_gemm_weights(type, m.both.as<void>(), m.groups, 2 * m.inner, m.k,
+                                            m.pair_scales.as<float>(), true);
+    const std::vector<float> divisors = {0.02f, 9.0f, 1.0f, 0.11f};
+    const DeviceBuffer divisor = upload(divisors.data(), divisors.size() * sizeof(float));
+    const auto raw = run_gated(w, type, x.as<void>(), tokens, OutputType::kBf16, nullptr, 1);
+    const auto codes = run_gated(w, type, x.as<void>(), tokens, OutputType::kFp8, divisor.as<float>(), 1);
+    for (int wider : {64, 1000}) {
+      EXPECT_EQ(raw, run_gated(w, type, x.as<void>(), tokens, OutputType::kBf16, nullptr, wider));
+      EXPECT_EQ(codes,
+                run_gated(w, type, x.as<void>(), tokens, OutputType::kFp8, divisor.as<float>(), wider));
+    }
+    for (int i = 0; i < total * m.inner; ++i) {
+      const float got = __bfloat162float(reinterpret_cast<const bf16*>(raw.data())[i]);
+      const double g = gate[i], exact = g / (1.0 + std::exp(-g)) * up[i];
+      ASSERT_NEAR(got, exact, std::fabs(exact) * 0x1.1p-8 + 0x1p-110) << "silu(" << g << ") * " << up[i];
+      const int row = i / m.inner, group = row < 3 ? 0 : row < 73 ? 1 : 3;
+      const __nv_fp8_e4m3 code(got / divisors[group]);
+      ASSERT_EQ(codes[i], code.__x) << got << " / " << divisors[group];
+    }
+  }
+}
+
+TEST_F(GatedTest, few_tokens_of_a_shared_matrix_and_experts_are_the_products_of_each) {
+  const int experts = 5, features = 320, k = 1280;
+  for (ElementType type : {ElementType::kFp8, ElementType::kBf16}) {
+    for (int rows : {1, 3, 8}) {
+      for (int top_k : {1, 2}) {
+        const int pairs = rows * top_k, element = type == ElementType::kFp8 ? 1 : 2;
+        const auto w_host = random_elements(type, int64_t{experts + 1} * features * k);
+        const auto x_host = random_elements(type, int64_t{2} * kFewTokens * k);
+        const DeviceBuffer w = upload(w_host.data(), w_host.size()), x = upload(x_host.data(), x_host.size());
+        const GemmWeights all = make_gemm_weights(type, w.as<void>(), experts + 1, features, k, nullptr);
+        std::vector<int32_t> expert_of_pair(kFewTokens, 99), range = {0, rows};
+        for (int p = 0; p < pairs; ++p) expert_of_pair[p] = static_cast<int32_t>(random_() % experts);
+        const DeviceBuffer chosen = upload(expert_of_pair.data(), expert_of_pair.size() * 4),
+                           device_range = upload(range.data(), 8);
+        DeviceBuffer y(size_t{2} * kFewTokens * features * 2);
+        check(cudaMemset(y.as<void>(), 0xff, y.bytes()), "poison");
+        const GemmInput input = make_gemm_input(type, x.as<void>(), 2 * kFewTokens, k);
+        gemm({.w = &all,
+              .x = &input,
+              .y = y.as<void>(),
+              .token_begin = device_range.as<int32_t>(),
+              .tokens_a_group = 1,
+              .split = {totals_.as<float>(), counts_.as<int32_t>()},
+              .few = {chosen.as<int32_t>(), top_k}},
+             132, stream_);
+        std::vector<bf16> got(y.bytes() / 2);
+        check(cudaMemcpy(got.data(), y.as<void>(), y.bytes(), cudaMemcpyDeviceToHost), "result");
+        const auto expect_row = [&](int row, int group) {
+          const Case c{type, OutputType::kBf16, features, k, {1}};
+          const std::vector<float> alone =
+              run(c, some_groups(all, group, 1), x.as<uint8_t>() + int64_t{row} * k * element, 1, 1);
+          for (int f = 0; f < features; ++f) {
+            ASSERT_EQ(__bfloat162float(got[row * features + f]), alone[f])
+                << "row " << row << " feature " << f;
+          }
+        };
+        for (int row = 0; row < rows; ++row) expect_row(row, 0);
+        for (int p = 0; p < pairs; ++p) expect_row(kFewTokens + p, 1 + expert_of_pair[p]);
+        for (int row = rows; row < kFewTokens; ++row)
+          EXPECT_TRUE(std::isnan(__bfloat162float(got[row * features])));
+      }
+    }
   }
 }
 

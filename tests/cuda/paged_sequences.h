@@ -193,7 +193,7 @@ class PagedSequences {
                   k_scale_,
                   v_scale_};
     call.q = q_device.as<void>();
-    call.out = out.as<void>();
+    call.out = {ElementType::kBf16, out.as<void>(), 1.0f};
     call.pages = pages_device.as<int32_t>() + blocks_per_row;
     call.page_stride = 2 * blocks_per_row;
     call.lists = {narrow.as<AttentionTile>(), wide.as<AttentionTile>(), merges.as<AttentionMerge>(),

@@ -1,0 +1,111 @@
+// Routing with few rows: a cluster of blocks a row, which share the experts' logits, so that one
+// multiprocessor need not read the whole router (160 KB for Scout). Each block has the whole row; each stores
+// a part of it. Sums are those of add_norm_route, in the same order. Floor: the launch itself.
+#include "cuda/add_norm.cuh"
+#include "cuda/cluster.cuh"
+#include "cuda/elementwise.h"
+#include "cuda/launch.cuh"
+
+namespace outrider::cuda {
+namespace {
+
+constexpr int kBlocksARow = 8;
+static_assert(kBlocksARow == kRowThreads / 32);
+
+__device__ __forceinline__ float dot_of_thread(const AddNormRoute& call, int expert,
+                                               const Vector (&x)[kRowVectors]) {
+  const bf16* w = static_cast<const bf16*>(call.router) + int64_t{expert} * call.norm.hidden;
+  float dot = 0.0f;
+#pragma unroll
+  for (int v = 0; v < kRowVectors; ++v) {
+    const int i = (v * kRowThreads + threadIdx.x) * kVector;
+    if (i >= call.norm.hidden) continue;
+    const Vector weight = load_vector(w + i);
+#pragma unroll
+    for (int j = 0; j < kVector; ++j) dot += x[v].value[j] * weight.value[j];
+  }
+  return dot;
+}
+
+// Of the experts not in `taken`, the one with the highest logit, lowest index on ties.
+__device__ __forceinline__ int best_expert(const float* logits, int experts, uint32_t taken) {
+  int best = -1;
+  float highest = 0.0f;
+  for (int e = 0; e < experts; ++e) {
+    const float logit = logits[e];
+    if ((taken >> e & 1) == 0 && (best < 0 || logit > highest)) {
+      best = e;
+      highest = logit;
+    }
+  }
+  return best;
+}
+
+__global__ void __cluster_dims__(kBlocksARow, 1, 1) __launch_bounds__(kRowThreads)
+    add_norm_route_few_kernel(const __grid_constant__ AddNormRoute call,
+                              const __grid_constant__ FewExperts few) {
+  __shared__ float scratch[kRowThreads / 32];
+  __shared__ float partial[kMaxFewExperts / kBlocksARow][kRowThreads / 32];
+  __shared__ float logits[kMaxFewExperts];
+  let_next_start();
+  cluster_sync();  // every block runs
+  wait_for_previous();
+  const AddNorm& norm = call.norm;
+  const int rank = cluster_rank(), row = blockIdx.x / kBlocksARow, hidden = norm.hidden;
+  Vector residual[kRowVectors], x[kRowVectors];
+  add_updates(norm, row, residual);
+#pragma unroll
+  for (int v = 0; v < kRowVectors; ++v) x[v] = residual[v];
+  normalize(norm, x, scratch);
+
+  for (int e = rank, i = 0; e < call.experts; e += kBlocksARow, ++i) {
+    const float dot = warp_sum(dot_of_thread(call, e, x));
+    if (threadIdx.x % 32 == 0) partial[i][threadIdx.x / 32] = dot;
+  }
+  __syncthreads();
+  const int mine = threadIdx.x / kBlocksARow, expert = rank + mine * kBlocksARow;
+  if (expert < call.experts && mine < kMaxFewExperts / kBlocksARow) {
+    float logit = 0.0f;
+    for (float part : partial[mine]) logit += part;
+    *peer(&logits[expert], threadIdx.x % kBlocksARow) = logit;
+  }
+  cluster_sync();  // all have read the residual and written their logits
+
+  const bool stores = static_cast<int>(threadIdx.x / 32) == rank;
+  const int top_k = norm.experts_per_token;
+  uint32_t taken = 0;
+  for (int k = 0; k < top_k; ++k) {
+    const int best = best_expert(logits, call.experts, taken), pair = row * top_k + k;
+    taken |= 1u << best;
+    const float score = 1.0f / (1.0f + expf(-logits[best])),
+                scale = few.scale_of_expert ? few.scale_of_expert[best] : 1.0f;
+    if (rank == 0 && threadIdx.x == 0) call.expert_of_pair[pair] = best;
+    if (!stores) continue;
+#pragma unroll
+    for (int v = 0; v < kRowVectors; ++v) {
+      const int i = (v * kRowThreads + threadIdx.x) * kVector;
+      if (i >= hidden) continue;
+      Vector scaled = x[v];
+      for (float& value : scaled.value) value *= score;
+      round_to_bf16(scaled);
+      store_input(few.expert_in.type, few.expert_in.data, int64_t{pair} * hidden + i, scaled, scale);
+    }
+  }
+  if (!stores) return;
+#pragma unroll
+  for (int v = 0; v < kRowVectors; ++v) {
+    const int i = (v * kRowThreads + threadIdx.x) * kVector;
+    if (i >= hidden) continue;
+    const int64_t at = int64_t{row} * hidden + i;
+    store_input(norm.out.type, norm.out.data, at, x[v], norm.out.scale);
+    if (norm.update || norm.expert_out) store_bf16(static_cast<bf16*>(norm.residual) + at, residual[v]);
+  }
+}
+
+}  // namespace
+
+void add_norm_route_few(const AddNormRoute& call, const FewExperts& few, cudaStream_t stream) {
+  launch(add_norm_route_few_kernel, call.norm.rows * kBlocksARow, kRowThreads, 0, stream, call, few);
+}
+
+}  // namespace outrider::cuda
