@@ -20,10 +20,14 @@ void set_handler(void (*handler)(int), int flags) {
 
 Interrupt::Interrupt() {
   interrupted = false;
-  set_handler([](int) { interrupted = true; }, static_cast<int>(SA_RESETHAND));
+  arm();
 }
 
 Interrupt::~Interrupt() { set_handler(SIG_DFL, 0); }
+
+void Interrupt::arm() {
+  set_handler([](int) { interrupted = true; }, static_cast<int>(SA_RESETHAND));
+}
 
 bool Interrupt::raised() const { return interrupted; }
 

@@ -14,6 +14,8 @@ class Interrupt {
   Interrupt& operator=(const Interrupt&) = delete;
 
   bool raised() const;
+  // After others had the signals for themselves.
+  void arm();
 };
 
 }  // namespace outrider::bench

@@ -11,6 +11,7 @@
 #include "bench/latency_bench.h"
 #include "bench/output_file.h"
 #include "bench/serve_bench.h"
+#include "bench/sweep.h"
 #include "bench/throughput_bench.h"
 #include "cli/device.h"
 #include "cli/model_location.h"
@@ -104,6 +105,14 @@ int bench_throughput(const Words& arguments, const config::Environment& environm
   });
 }
 
+int bench_sweep(const Words& arguments, const config::Environment& environment) {
+  const config::SweepOptions options = config::parse_bench_sweep(arguments, environment);
+  if (options.help) std::fputs(config::bench_sweep_help(*options.help).c_str(), stdout);
+  if (options.version) std::puts(OUTRIDER_VERSION);
+  if (options.help || options.version) return 0;
+  return bench::run_sweep(options, "/proc/self/exe", load_tokenizer);
+}
+
 struct Benchmark {
   const char* name;
   int (*run)(const Words&, const config::Environment&);
@@ -114,6 +123,7 @@ constexpr Benchmark kBenchmarks[] = {
     {"serve", bench_serve, "measure a running server over HTTP"},
     {"latency", bench_latency, "time batches in an engine of this process"},
     {"throughput", bench_throughput, "answer a data set as fast as an engine of this process can"},
+    {"sweep", bench_sweep, "start servers, measure each under several loads, and plot the figures"},
 };
 
 }  // namespace

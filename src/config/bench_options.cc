@@ -81,7 +81,7 @@ void read_target(const OptionValues& values, const Environment& environment, Ben
     std::string host = values.text("host");
     if (host.empty()) host = "127.0.0.1";
     if (host.find(':') != std::string::npos && host[0] != '[') host = "[" + host + "]";
-    out.base_url = "http://" + host + ":" + std::to_string(values.get<int64_t>("port"));
+    out.base_url = "http://" + host + ":" + std::to_string(values.find<int64_t>("port").value_or(8000));
   }
   out.headers = read_pairs(values, "header");
   check_headers(out.headers);
