@@ -1,111 +1,230 @@
-// Times whole decode steps of a model with generated weights, as the engine runs them: two steps in flight,
-// sampling with temperature 0.6 and top-p 0.9, every sequence with 1536 positions in the (empty) cache.
+// Times whole steps of the CUDA runner: full-size Scout with weights made on the device, sampled with the
+// model's own temperature 0.6 and top-p 0.9, two steps in flight as the engine keeps them. Batch 1 to 256,
+// contexts of 1k to 128k; each sequence has pages of its own, which prompts of 8192 tokens have filled.
 //
-//   bench_step DIR [rows...]
+//   bench_step FOLDER [rows...]
 //
-// DIR holds a config.json, for full-size Scout benchmarks/gpu/scout. Floor: see docs/cuda.md.
+// FOLDER holds a config.json: benchmarks/gpu/scout. With rows: only these, at 1536 positions of an empty
+// cache.
+//
+// Floor: for each product and for attention its bytes at 4.55 TB/s or its operations at 1500 TFLOP/s (lm_head
+// 790), whichever is longer, summed; routing is taken as random.
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <random>
 #include <vector>
 
+#include "base/error.h"
 #include "checkpoint/load.h"
 #include "cuda/cuda_runner.h"
-#include "cuda/kv_cache.h"
 
 namespace outrider::cuda {
 namespace {
 
-constexpr int kContext = 1536, kMaxLen = 2048, kSteps = 64;
-constexpr int kBlocks = kMaxLen / kPagePositions;
+using model::KvGeometry;
+using runner::StepPlan;
 
-class Steps {
+constexpr int kPage = 64;
+constexpr int kPrompt = 8192;  // of a step that fills pages
+constexpr int kSteps = 24, kWarmUp = 4;
+constexpr int kMaxContext = 131072, kMaxBatch = 256;
+constexpr int64_t kReserve = int64_t{512} << 20;
+constexpr double kBandwidth = 4.55e12, kFp8Rate = 1500e12, kBf16Rate = 790e12;
+
+struct Point {
+  int batch, context;  // positions up to which the last measured step comes
+};
+constexpr Point kPoints[] = {{1, 1024},  {2, 1024},   {4, 1024},   {8, 1024}, {16, 1024}, {32, 1024},
+                             {64, 1024}, {128, 1024}, {256, 1024}, {1, 4096}, {1, 8192},  {1, 16384},
+                             {1, 32768}, {1, 65536},  {1, 131072}, {8, 4096}, {8, 8192},  {8, 16384},
+                             {8, 32768}, {32, 4096},  {32, 8192}};
+
+double seconds_now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+double longer(double bytes, double operations, double rate) {
+  return std::max(bytes / kBandwidth, operations / rate);
+}
+
+// Seconds. `keys_full`, `keys_chunked`: read by all rows together in one layer of a kind, `pairs_*`: (row,
+// key) pairs.
+double floor_of(const model::LlamaConfig& c, double rows, double logit_rows, double keys_full,
+                double keys_chunked, double pairs_full, double pairs_chunked) {
+  const auto product = [&](double features, double k) {
+    return longer(features * k, 2 * rows * features * k, kFp8Rate);
+  };
+  const double hidden = c.hidden_size, inner = c.intermediate_size;
+  const double active = c.num_experts * (1 - std::pow(1 - 1.0 / c.num_experts, rows));
+  const auto both = [&](double features, double k) {  // shared expert and routed ones
+    return longer((1 + active) * features * k, 4 * rows * features * k, kFp8Rate);
+  };
+  const auto attention = [&](double keys, double pairs) {
+    return longer(keys * 2 * c.kv_size(), pairs * 4 * c.q_size(), kBf16Rate);
+  };
+  const double layer = product(c.q_size() + 2 * c.kv_size(), hidden) + product(hidden, c.q_size()) +
+                       both(2 * inner, hidden) + both(hidden, inner);
+  double total = c.num_layers * layer;
+  for (int l = 0; l < c.num_layers; ++l)
+    total +=
+        c.is_chunked_layer(l) ? attention(keys_chunked, pairs_chunked) : attention(keys_full, pairs_full);
+  const double logits = static_cast<double>(c.vocab_size) * hidden;
+  return total + longer(2 * logits, 2 * logit_rows * logits, kBf16Rate);
+}
+
+class Bench {
  public:
-  Steps(runner::Runner& runner, int rows, int vocab) : runner_(runner), rows_(rows) {
-    sampling::SamplingParams params;
-    params.temperature = 0.6;
-    params.top_p = 0.9;
-    params.max_tokens = kMaxLen;
-    params.ignore_eos = true;
-    params_ = std::make_shared<const sampling::SamplingParams>(params);
-    std::mt19937 random(static_cast<unsigned>(rows));
-    for (int s = 0; s < rows; ++s) first_.push_back(static_cast<int32_t>(random() % vocab));
+  explicit Bench(const std::string& folder) {
+    checkpoint::LoadOptions load;
+    load.format = checkpoint::LoadFormat::kDummy;
+    load.quantization = "modelopt";
+    model_ = std::make_shared<model::Model>(checkpoint::load(folder, load));
+    CudaOptions options;
+    options.max_num_seqs = kMaxBatch;
+    options.max_num_batched_tokens = kPrompt;
+    options.max_model_len = kMaxContext;
+    model::MemoryOptions memory;
+    memory.max_model_len = kMaxContext;
+    memory.max_num_seqs = kMaxBatch;
+    memory.block_size = kPage;
+    memory.kv_dtype = model::KvDtype::kFp8E4m3;
+    memory.device_bytes = find_device().free_bytes - kReserve;
+    memory.rows = device_memory(*model_, options, memory.kv_dtype);
+    const model::MemoryPlan plan = model::plan_memory(*model_, memory);
+    kv_ = plan.kv;
+    runner_ = make_cuda_runner(model_, plan, options);
+    auto params = std::make_shared<sampling::SamplingParams>();
+    params->temperature = 0.6;
+    params->top_p = 0.9;
+    params->ignore_eos = true;
+    params->seed = 1;
+    params_ = params;
   }
 
-  runner::StepPlan plan(int step) const {
-    const int groups = runner_.kv().num_groups();
-    runner::StepPlan plan;
-    plan.id = static_cast<uint64_t>(step);
-    plan.blocks_per_row = kBlocks;
-    for (int s = 0; s < rows_; ++s) {
-      if (step == 0) plan.bindings.push_back({s, params_, {first_[s]}, {}});
-      plan.sequences.push_back({s, kContext + step, 1, s, true, step, false, runner::kTokenFromDevice});
-      plan.tokens.push_back(step == 0 ? first_[s] : runner::kTokenFromDevice);
-      for (int i = 0; i < groups * kBlocks; ++i) plan.pages.push_back(s * groups * kBlocks + i);
+  // Prompts over as many pages as any point uses.
+  void fill() {
+    int most = 0;
+    for (const Point& point : kPoints) most = std::max(most, pages_of(point) * point.batch);
+    const int a_prompt = kPrompt / kPage * kv_.num_groups();
+    std::vector<double> times;
+    for (int first = 0; first < std::min(most, kv_.num_blocks) - a_prompt; first += a_prompt) {
+      StepPlan plan = new_plan(kPrompt / kPage);
+      plan.bindings.push_back({0, params_, {1}, {}});
+      plan.sequences.push_back({.slot = 0, .num_computed = 0, .num_tokens = kPrompt, .sample = true});
+      for (int i = 0; i < kPrompt; ++i) plan.tokens.push_back(token());
+      for (int i = 0; i < a_prompt; ++i) plan.pages.push_back(first + i);
+      const double begin = seconds_now();
+      runner_->submit(std::move(plan));
+      check_step();
+      times.push_back(seconds_now() - begin);
+    }
+    std::sort(times.begin(), times.end());
+    const double pairs = 0.5 * kPrompt * kPrompt;
+    print("step, a prompt of 8192", kPrompt, times[times.size() / 2],
+          floor_of(model_->config, kPrompt, 1, kPrompt, kPrompt, pairs, pairs));
+  }
+
+  void run(const Point& point) {
+    if (pages_of(point) * point.batch > kv_.num_blocks) return;
+    const int begin = point.context - kPage,
+              blocks = point.context / kPage;  // all steps within the last page
+    std::vector<double> ends;
+    for (int step = 0; step < kSteps + kWarmUp; ++step) {
+      runner_->submit(plan_of(point, begin + step, step, blocks));
+      if (step == 0) continue;
+      check_step();
+      ends.push_back(seconds_now());
+    }
+    check_step();
+    std::vector<double> times;
+    for (size_t i = kWarmUp; i < ends.size(); ++i) times.push_back(ends[i] - ends[i - 1]);
+    std::sort(times.begin(), times.end());
+    const double keys = double(point.batch) * begin, chunk = kv_.chunk_size,
+                 chunked = double(point.batch) * (begin % static_cast<int>(chunk));
+    print("step at " + std::to_string(point.context), point.batch, times[times.size() / 2],
+          floor_of(model_->config, point.batch, point.batch, keys, chunked, keys, chunked));
+  }
+
+ private:
+  int32_t token() { return static_cast<int32_t>(random_() % 200000); }
+  int first_chunk_block(const Point& point) const {
+    return (point.context - 1) / kv_.chunk_size * kv_.chunk_size / kPage;
+  }
+  // Of one sequence.
+  int pages_of(const Point& point) const {
+    const int blocks = point.context / kPage;
+    int pages = 0;
+    for (const bool chunked : kv_.group_is_chunked)
+      pages += chunked ? blocks - first_chunk_block(point) : blocks;
+    return pages;
+  }
+
+  StepPlan new_plan(int blocks) {
+    StepPlan plan;
+    plan.id = ++steps_;
+    plan.blocks_per_row = blocks;
+    return plan;
+  }
+
+  StepPlan plan_of(const Point& point, int position, int step, int blocks) {
+    StepPlan plan = new_plan(blocks);
+    int next = 0;
+    for (int s = 0; s < point.batch; ++s) {
+      if (step == 0) plan.bindings.push_back({s, params_, {1}, {}});
+      plan.sequences.push_back({.slot = s,
+                                .num_computed = position,
+                                .num_tokens = 1,
+                                .first_token = s,
+                                .sample = true,
+                                .output_index = step});
+      plan.tokens.push_back(step == 0 ? token() : runner::kTokenFromDevice);
+      for (const bool chunked : kv_.group_is_chunked) {
+        for (int b = 0; b < blocks; ++b)
+          plan.pages.push_back(chunked && b < first_chunk_block(point) ? runner::kNoPage : next++);
+      }
     }
     return plan;
   }
 
-  // Milliseconds between the ends of steps, sorted.
-  std::vector<double> run() {
-    std::vector<double> ms;
-    auto last = std::chrono::steady_clock::now();
-    runner_.submit(plan(0));
-    for (int step = 1; step <= kSteps; ++step) {
-      if (step < kSteps) runner_.submit(plan(step));
-      const runner::StepResult result = runner_.collect();
-      if (!result.error.empty()) {
-        std::fprintf(stderr, "%s\n", result.error.c_str());
-        std::exit(1);
-      }
-      const auto now = std::chrono::steady_clock::now();
-      if (step > 8) ms.push_back(std::chrono::duration<double, std::milli>(now - last).count());
-      last = now;
-    }
-    std::sort(ms.begin(), ms.end());
-    return ms;
+  void check_step() {
+    const runner::StepResult result = runner_->collect();
+    if (!result.error.empty()) throw StartupError(result.error);
   }
 
- private:
-  runner::Runner& runner_;
-  const int rows_;
+  static void print(const std::string& name, int rows, double seconds, double floor) {
+    std::printf("%-28s %6d rows %9.1f us  floor %9.1f  ratio %.2f  %6.0f tokens/s\n", name.c_str(), rows,
+                seconds * 1e6, floor * 1e6, seconds / floor, rows / seconds);
+    std::fflush(stdout);
+  }
+
+  std::shared_ptr<model::Model> model_;
+  KvGeometry kv_;
+  std::unique_ptr<runner::Runner> runner_;
   std::shared_ptr<const sampling::SamplingParams> params_;
-  std::vector<int32_t> first_;
+  std::mt19937 random_{1};
+  uint64_t steps_ = 0;
 };
 
 }  // namespace
-
-int bench_step(const char* folder, const std::vector<int>& rows) {
-  checkpoint::LoadOptions options;
-  options.format = checkpoint::LoadFormat::kDummy;
-  options.quantization = "modelopt";
-  options.write_dummy = false;
-  const auto model = std::make_shared<const model::Model>(checkpoint::load(folder, options));
-  const int most = *std::max_element(rows.begin(), rows.end());
-  model::MemoryPlan plan;
-  plan.kv = model::make_kv_geometry(model->config, kPagePositions, model::KvDtype::kFp8E4m3);
-  plan.kv.num_blocks = most * plan.kv.num_groups() * kBlocks;
-  const auto runner = make_cuda_runner(model, plan, {most, 8192, kMaxLen, 0, 20});
-  for (int n : rows) {
-    const std::vector<double> ms = Steps(*runner, n, model->config.vocab_size).run();
-    std::printf("%4d rows: %7.3f ms a step (median of %zu; %.3f to %.3f)\n", n, ms[ms.size() / 2], ms.size(),
-                ms.front(), ms.back());
-    std::fflush(stdout);
-  }
-  return 0;
-}
-
 }  // namespace outrider::cuda
 
 int main(int argc, char** argv) {
+  using namespace outrider;
   if (argc < 2) {
-    std::fprintf(stderr, "usage: bench_step DIR [rows...]\n");
+    std::fprintf(stderr, "usage: %s FOLDER [rows...]\n", argv[0]);
+    return 2;
+  }
+  try {
+    cuda::Bench bench(argv[1]);
+    for (int i = 2; i < argc; ++i) bench.run({std::clamp(std::atoi(argv[i]), 1, cuda::kMaxBatch), 1536});
+    if (argc > 2) return 0;
+    bench.fill();
+    for (const cuda::Point& point : cuda::kPoints) bench.run(point);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s\n", error.what());
     return 1;
   }
-  std::vector<int> rows;
-  for (int i = 2; i < argc; ++i) rows.push_back(std::max(1, std::atoi(argv[i])));
-  if (rows.empty()) rows = {1, 8, 64, 160};
-  return outrider::cuda::bench_step(argv[1], rows);
 }

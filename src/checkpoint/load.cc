@@ -92,7 +92,8 @@ model::Model load(const std::string& folder, const LoadOptions& options) {
   check_block_scales(binding.block_scales);
   model.warnings = warnings_of(inventory, binding, description.declared);
   model.weights = std::move(binding.weights);
-  model.weights.storage = set.storage;
+  model.weights.storage = set.source;
+  model.weights.source = set.source;
   return model;
 }
 

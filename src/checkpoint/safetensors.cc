@@ -221,26 +221,41 @@ std::vector<Tensor> parse_safetensors(std::span<const std::byte> file, const std
   return tensors;
 }
 
-MappedFile::MappedFile(const std::string& path) {
+MappedFile::MappedFile(const std::string& path) : path_(path) {
   const auto fail = [&](const char* what) {
     throw CheckpointError(path + ": cannot " + what + ": " + std::strerror(errno));
   };
-  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (file < 0) fail("open");
+  file_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (file_ < 0) fail("open");
   struct stat status = {};
-  if (::fstat(file, &status) != 0 || !S_ISREG(status.st_mode)) {
-    ::close(file);
+  if (::fstat(file_, &status) != 0 || !S_ISREG(status.st_mode)) {
+    ::close(file_);
     throw CheckpointError(path + ": not a regular file");
   }
   size_ = static_cast<size_t>(status.st_size);
-  void* mapping = size_ == 0 ? nullptr : ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file, 0);
-  ::close(file);
-  if (mapping == MAP_FAILED) fail("map");
+  void* mapping = size_ == 0 ? nullptr : ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file_, 0);
+  if (mapping == MAP_FAILED) {
+    const int error = errno;
+    ::close(file_);
+    errno = error;
+    fail("map");
+  }
   data_ = static_cast<const std::byte*>(mapping);
 }
 
 MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+  ::close(file_);
+}
+
+void MappedFile::read(size_t at, size_t count, std::byte* to) const {
+  for (size_t done = 0; done < count;) {
+    const ssize_t got = ::pread(file_, to + done, count - done, static_cast<off_t>(at + done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw CheckpointError(path_ + ": cannot read: " + std::strerror(errno));
+    if (got == 0) throw CheckpointError(path_ + ": has become shorter while it was read");
+    done += static_cast<size_t>(got);
+  }
 }
 
 }  // namespace outrider::checkpoint

@@ -56,8 +56,12 @@ class MappedFile {
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
   std::span<const std::byte> bytes() const { return {data_, size_}; }
+  // Copies bytes() [at, at + count) from the file. Any thread. Throws CheckpointError.
+  void read(size_t at, size_t count, std::byte* to) const;
 
  private:
+  const std::string path_;
+  int file_ = -1;
   const std::byte* data_ = nullptr;
   size_t size_ = 0;
 };

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fstream>
 #include <set>
+#include <stdexcept>
 #include <unordered_map>
 
 #include "base/error.h"
@@ -53,6 +54,27 @@ std::vector<std::string> names_in(const std::string& folder) {
   std::sort(names.begin(), names.end());
   return names;
 }
+
+class MappedFiles : public model::WeightSource {
+ public:
+  const MappedFile& open(const std::string& path) {
+    files_.push_back(std::make_unique<MappedFile>(path));
+    return *files_.back();
+  }
+
+  void read(const std::byte* from, int64_t bytes, std::byte* to) const override {
+    const auto count = static_cast<size_t>(bytes);
+    for (const auto& file : files_) {
+      const std::span<const std::byte> all = file->bytes();
+      if (from >= all.data() && from + count <= all.data() + all.size())
+        return file->read(static_cast<size_t>(from - all.data()), count, to);
+    }
+    throw std::logic_error("no file holds these bytes");
+  }
+
+ private:
+  std::vector<std::unique_ptr<MappedFile>> files_;
+};
 
 // Without an index every *.safetensors of the folder counts.
 std::vector<std::string> list_safetensors(const std::string& folder) {
@@ -111,14 +133,13 @@ TensorSet open_tensors(const std::string& folder) {
     for (std::string& name : list_safetensors(folder)) names.insert(std::move(name));
 
   TensorSet set;
-  auto mappings = std::make_shared<std::vector<std::unique_ptr<MappedFile>>>();
+  auto mappings = std::make_shared<MappedFiles>();
   std::unordered_map<std::string, std::string> file_of;
   for (const std::string& name : names) {
     const std::string path = folder + "/" + name;
     if (sharded && !fs::exists(path, error))
       throw CheckpointError(path + ": missing, but named by " + kIndex + "; is the download complete?");
-    mappings->push_back(std::make_unique<MappedFile>(path));
-    for (Tensor& tensor : parse_safetensors(mappings->back()->bytes(), path)) {
+    for (Tensor& tensor : parse_safetensors(mappings->open(path).bytes(), path)) {
       const auto [it, inserted] = file_of.emplace(tensor.name, name);
       if (!inserted)
         throw CheckpointError(path + ": tensor " + in_quotes(tensor.name) + " is also in " + it->second);
@@ -127,7 +148,7 @@ TensorSet open_tensors(const std::string& folder) {
     set.files.push_back(name);
   }
   check_index(index, file_of, index_path);
-  set.storage = std::move(mappings);
+  set.source = std::move(mappings);
   return set;
 }
 

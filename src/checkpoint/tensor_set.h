@@ -7,13 +7,14 @@
 #include <vector>
 
 #include "checkpoint/safetensors.h"
+#include "model/weights.h"
 
 namespace outrider::checkpoint {
 
 struct TensorSet {
   std::vector<Tensor> tensors;  // names are unique
   std::vector<std::string> files;
-  std::shared_ptr<const void> storage;  // the mappings that the tensors point into
+  std::shared_ptr<const model::WeightSource> source;  // the mappings that the tensors point into
 };
 
 // Throws CheckpointError: no safetensors, a missing shard, a tensor in two files or not in the file its index

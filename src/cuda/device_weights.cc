@@ -1,7 +1,10 @@
 #include "cuda/device_weights.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstring>
 #include <exception>
 #include <mutex>
@@ -9,6 +12,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "cuda/generate.h"
 #include "cuda/repack.h"
 
@@ -19,9 +23,9 @@ using model::Layout;
 using model::Matrix;
 using model::WeightFormat;
 
-constexpr int64_t kPieceBytes = 16 << 20;
+constexpr int64_t kPieceBytes = 4 << 20;
 constexpr int64_t kAlignment = 1024;
-constexpr int kCopyThreads = 8;
+constexpr int kCopyThreads = 12;
 
 int element_bytes(const Matrix& m) { return m.format == WeightFormat::kFp8 ? 1 : 2; }
 
@@ -220,9 +224,10 @@ class Layouter {
 // One thread's way from file to device: two pinned buffers, so that reading and copying overlap.
 class Carrier {
  public:
-  explicit Carrier(const model::GeneratedWeights* generated) : generated_(generated) {
+  explicit Carrier(const model::Weights& weights)
+      : generated_(weights.generated.get()), source_(weights.source.get()) {
     for (Slot& slot : slots_) {
-      if (!generated) slot.host = PinnedBuffer(kSlotBytes);
+      if (!generated_) slot.host = PinnedBuffer(kSlotBytes);
       slot.device = DeviceBuffer(kSlotBytes);
     }
   }
@@ -242,9 +247,9 @@ class Carrier {
     } else {
       auto* staged = slot.host.as<std::byte>();
       if (stride == line) {
-        std::memcpy(staged, from, piece.count * line);
+        read(from, piece.count * line, staged);
       } else {
-        for (int64_t i = 0; i < piece.count; ++i) std::memcpy(staged + i * line, from + i * stride, line);
+        for (int64_t i = 0; i < piece.count; ++i) read(from + i * stride, line, staged + i * line);
       }
       cuda::check(cudaMemcpyAsync(to, staged, piece.count * line, cudaMemcpyHostToDevice, stream_),
                   "copy of weights");
@@ -270,20 +275,29 @@ class Carrier {
     DeviceBuffer device;
     Event done;
   };
-  const model::GeneratedWeights* generated_;
+  void read(const std::byte* from, int64_t bytes, std::byte* to) const {
+    if (source_) {
+      source_->read(from, bytes, to);
+    } else {
+      std::memcpy(to, from, bytes);
+    }
+  }
+
+  const model::GeneratedWeights* const generated_;
+  const model::WeightSource* const source_;
   Stream stream_;
   Slot slots_[2];
   int next_ = 0;
 };
 
 // Every piece once, by several threads, each with its own Carrier; rethrows the first failure.
-void carry_all(const std::vector<Piece>& pieces, const model::GeneratedWeights* generated) {
+void carry_all(const std::vector<Piece>& pieces, const model::Weights& weights) {
   std::atomic<size_t> next = 0;
   std::exception_ptr failure;
   std::mutex failure_mutex;
   const auto work = [&] {
     try {
-      Carrier carrier(generated);
+      Carrier carrier(weights);
       for (size_t i = next++; i < pieces.size(); i = next++) carrier.carry(pieces[i]);
       carrier.finish();
     } catch (...) {
@@ -312,7 +326,12 @@ DeviceWeights upload(const model::Model& model) {
   Layouter layouter(model, memory.as<uint8_t>());
   DeviceWeights weights = layouter.build();
   const model::GeneratedWeights* generated = model.weights.generated.get();
-  carry_all(layouter.pieces(), generated);
+  const auto begin = std::chrono::steady_clock::now();
+  carry_all(layouter.pieces(), model.weights);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  log::info(fmt::format("Weights are on the device: {:.2f} GB in {:.3f} s, {:.1f} GB/s",
+                        static_cast<double>(layouter.bytes()) * 1e-9, seconds,
+                        static_cast<double>(layouter.bytes()) * 1e-9 / seconds));
   Stream stream;
   for (const auto& [to, values] : layouter.scales()) {
     check(cudaMemcpyAsync(const_cast<float*>(to), values.data(), values.size() * sizeof(float),

@@ -59,7 +59,7 @@ int64_t chunked_groups(const KvGeometry& kv) {
   return std::count(kv.group_is_chunked.begin(), kv.group_is_chunked.end(), true);
 }
 
-void check_options(const LlamaConfig& config, const MemoryOptions& options) {
+void check_options(const MemoryOptions& options) {
   const auto in_range = [](const char* flag, int64_t value, int64_t low, int64_t high) {
     if (value < low || value > high)
       throw UsageError(std::string(flag) + " is " + std::to_string(value) + ", expected " +
@@ -69,10 +69,6 @@ void check_options(const LlamaConfig& config, const MemoryOptions& options) {
   in_range("--max-num-batched-tokens", options.max_num_batched_tokens, 1, INT32_MAX);
   in_range("--block-size", options.block_size, 1, 4096);
   in_range("--max-model-len", options.max_model_len, 0, INT32_MAX);
-  if (options.max_model_len > config.max_position_embeddings)
-    throw UsageError("--max-model-len is " + std::to_string(options.max_model_len) +
-                     ", more than the model's max_position_embeddings " +
-                     std::to_string(config.max_position_embeddings));
 }
 
 // Bytes for the pool; throws where the rest already takes everything.
@@ -122,7 +118,7 @@ int64_t weight_bytes(const Weights& weights) {
 
 MemoryPlan plan_memory(const Model& model, const MemoryOptions& options) {
   const LlamaConfig& config = model.config;
-  check_options(config, options);
+  check_options(options);
   MemoryPlan plan;
   plan.max_model_len = options.max_model_len > 0 ? options.max_model_len : config.max_position_embeddings;
   plan.kv = make_kv_geometry(config, options.block_size, options.kv_dtype);

@@ -2,6 +2,7 @@
 // A Matrix multiplies activations x[tokens, cols] to y[tokens, rows]: y = x W^T, W[rows, cols].
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -56,6 +57,15 @@ struct Layer {
   Mlp dense;                 // dense layers
 };
 
+// What weights are mapped from. Touching a mapping costs a page fault every few pages: who wants all of the
+// bytes once reads them.
+class WeightSource {
+ public:
+  virtual ~WeightSource() = default;
+  // Copies bytes of the mapping. Any thread. Throws StartupError.
+  virtual void read(const std::byte* from, int64_t bytes, std::byte* to) const = 0;
+};
+
 struct Weights {
   Matrix embed;                          // bf16 [vocab, hidden]
   Matrix lm_head;                        // bf16 [vocab, hidden]
@@ -63,6 +73,7 @@ struct Weights {
   std::vector<Layer> layers;
   WeightFormat format = WeightFormat::kBf16;          // of the quantised linears
   std::shared_ptr<const void> storage;                // mapped files or dummy memory; keeps every view alive
+  std::shared_ptr<const WeightSource> source;         // set: the views are of mapped files
   std::shared_ptr<const GeneratedWeights> generated;  // set: dummy weights, not yet written
 };
 

@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "folder.h"
 
@@ -195,6 +196,27 @@ TEST(Safetensors, RandomMutationsNeverCrash) {
     }
   }
   EXPECT_GT(accepted, 10);
+}
+
+TEST(MappedFile, ReadsTheBytesThatItMapsAndNamesAFileThatHasShrunk) {
+  const std::string path = testing::TempDir() + "/mapped-file-" + std::to_string(::getpid());
+  std::string bytes(100'000, '\0');
+  std::mt19937 random(5);
+  for (char& byte : bytes) byte = static_cast<char>(random());
+  std::ofstream(path, std::ios::binary) << bytes;
+  const MappedFile file(path);
+  std::vector<std::byte> copy(70'000);
+  file.read(12'345, copy.size(), copy.data());
+  EXPECT_EQ(std::memcmp(copy.data(), bytes.data() + 12'345, copy.size()), 0);
+  EXPECT_EQ(std::memcmp(copy.data(), file.bytes().data() + 12'345, copy.size()), 0);
+  std::filesystem::resize_file(path, 50'000);
+  try {
+    file.read(12'345, copy.size(), copy.data());
+    ADD_FAILURE() << "nothing was thrown";
+  } catch (const CheckpointError& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr(path + ": has become shorter"));
+  }
+  std::filesystem::remove(path);
 }
 
 }  // namespace

@@ -213,11 +213,12 @@ TEST(PlanMemory, PagesThatDoNotHoldOneSequenceAreRefused) {
   EXPECT_THAT(refusal(make_model(), options), HasSubstr("--max-model-len"));
 }
 
-TEST(PlanMemory, ALengthBeyondTheModelsPositionsIsAUsageError) {
+// Whether it may be is the caller's to know (--allow-long-max-model-len).
+TEST(PlanMemory, ALengthBeyondTheModelsPositionsIsPlanned) {
   MemoryOptions options;
   options.max_model_len = (1 << 20) + 1;
   options.device_bytes = int64_t{1} << 40;
-  EXPECT_THROW(plan_memory(make_model(), options), UsageError);
+  EXPECT_EQ(plan_memory(make_model(), options).max_model_len, (1 << 20) + 1);
 }
 
 // Any options, however absurd, give a plan within the limits or an error.
