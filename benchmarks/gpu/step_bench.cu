@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "checkpoint/load.h"
 #include "cuda/cuda_runner.h"
 
@@ -217,6 +218,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: %s FOLDER [rows...]\n", argv[0]);
     return 2;
   }
+  log::configure({.level = log::Level::kDebug});  // for the spread over experts
   try {
     cuda::Bench bench(argv[1]);
     for (int i = 2; i < argc; ++i) bench.run({std::clamp(std::atoi(argv[i]), 1, cuda::kMaxBatch), 1536});

@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <exception>
+#include <optional>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "cuda/llama4.h"
 #include "cuda/sampler.h"
 #include "cuda/step_block.h"
@@ -15,6 +18,9 @@ namespace {
 using runner::SequenceStep;
 using runner::StepPlan;
 using runner::StepResult;
+using Clock = std::chrono::steady_clock;
+
+constexpr std::chrono::seconds kReportInterval{10};
 
 // Rows of logits that are in memory at once: more sampled rows, or rows whose prompt logprobs are wanted,
 // take turns.
@@ -75,15 +81,23 @@ class CudaRunner final : public runner::Runner {
   CudaRunner(std::shared_ptr<const model::Model> model, const model::MemoryPlan& plan,
              const CudaOptions& options)
       : kv_(plan.kv),
+        experts_per_token_(model->config.num_experts_per_token),
         shape_(sampler_shape(model->config, options)),
         device_(find_device()),
         llama_(model, plan.kv, limits_of(options)),
         sampler_(shape_),
         logits_(static_cast<size_t>(logit_bytes(model->config, options))) {
     for (auto& pending : ring_) pending = std::make_unique<Pending>(model->config, options);
+    if (log::enabled(log::Level::kDebug)) tally_.emplace(model->config.num_layers, model->config.num_experts);
   }
 
-  ~CudaRunner() override { cudaStreamSynchronize(stream_); }
+  ~CudaRunner() override {
+    if (cudaStreamSynchronize(stream_) != cudaSuccess) return;
+    try {
+      report_experts();
+    } catch (const DeviceError&) {  // it had nothing more to say
+    }
+  }
 
   void submit(StepPlan plan) override {
     Pending& step = *ring_[submitted_++ % ring_.size()];
@@ -110,6 +124,7 @@ class CudaRunner final : public runner::Runner {
     }
     result.error = step.error;
     if (step.error.empty()) keep_results(step, result);
+    if (tally_ && step.error.empty() && Clock::now() - last_report_ > kReportInterval) report_experts();
     return result;
   }
 
@@ -123,8 +138,10 @@ class CudaRunner final : public runner::Runner {
   std::vector<int32_t> find_logit_rows(const StepPlan& plan, Pending& step) const;
   void sample(const int32_t* row_index, Pending& step);
   static void keep_results(Pending& step, StepResult& result);
+  void report_experts();
 
   const model::KvGeometry kv_;
+  const int experts_per_token_;
   const SamplerShape shape_;
   const DeviceInfo device_;
   Stream stream_;
@@ -138,6 +155,9 @@ class CudaRunner final : public runner::Runner {
   std::vector<BatchSequence> sequences_;
   std::vector<int32_t> positions_, sequence_of_row_;
   AttentionWork work_;
+
+  std::optional<ExpertTally> tally_;  // with a debug log
+  Clock::time_point last_report_ = Clock::now();
 };
 
 void CudaRunner::enqueue(const StepPlan& plan, Pending& step) {
@@ -149,6 +169,7 @@ void CudaRunner::enqueue(const StepPlan& plan, Pending& step) {
   const int32_t* row_index = step.block.put(rows);
   step.block.copy(stream_);
   llama_.forward(input, stream_);
+  if (tally_) tally_->add(llama_.expert_choices(), input.batch.num_rows * experts_per_token_, stream_);
   sample(row_index, step);
 }
 
@@ -216,6 +237,15 @@ std::vector<int32_t> CudaRunner::find_logit_rows(const StepPlan& plan, Pending& 
     }
   }
   return index;
+}
+
+void CudaRunner::report_experts() {
+  last_report_ = Clock::now();
+  if (!tally_ || tally_->steps() == 0) return;
+  const int64_t steps = tally_->steps();
+  const std::string line =
+      ExpertTally::describe(tally_->take(stream_), llama_.expert_choices().experts, steps);
+  if (!line.empty()) log::debug(line);
 }
 
 // row_index: device, of step.rows.

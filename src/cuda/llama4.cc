@@ -83,6 +83,7 @@ void Llama4::attention(const Step& step, int l) {
 // update = shared_expert(h); expert_out = expert(h * score) of each row's chosen experts
 void Llama4::moe(const Step& step, int l) {
   const DeviceLayer& w = weights_.layers[l];
+  expert_of_pair_ = choices_ + int64_t{l} * limits_.max_rows * config_.num_experts_per_token;
   const bool few = w.all_experts.gate_up.w.groups > 0 && rows_ * config_.num_experts_per_token <= kFewTokens;
   AddNormRoute route;
   route.norm = add_norm_call(w.post_attention_norm, few ? few_in_ : shared_in_, w.shared_expert.gate_up);

@@ -12,6 +12,7 @@
 #include "cuda/batch.h"
 #include "cuda/device_weights.h"
 #include "cuda/elementwise.h"
+#include "cuda/expert_tally.h"
 #include "cuda/gemm.h"
 #include "cuda/kv_cache.h"
 #include "model/memory_plan.h"
@@ -51,6 +52,12 @@ class Llama4 {
   void forward(const Step& step, cudaStream_t stream);
   // logits [count, vocab_size] fp32 of rows row_index [count] (device) of the last forward().
   void logits(const int32_t* row_index, int count, float* out, cudaStream_t stream);
+
+  // Of the last forward(): its first num_rows * experts_per_token pairs.
+  ExpertChoices expert_choices() const {
+    return {choices_, int64_t{limits_.max_rows} * config_.num_experts_per_token, config_.num_layers,
+            config_.num_experts};
+  }
 
   AttentionTiling attention_tiling() const { return attention_.tiling(max_partials_); }
 
@@ -97,6 +104,7 @@ class Llama4 {
   SplitTotals split_totals_;
   Input attention_in_, context_in_, shared_in_, expert_in_, shared_act_, expert_act_, dense_act_, logit_in_;
   Input few_in_, few_act_;  // [2 * kFewTokens, ...]
+  int32_t* choices_ = nullptr;  // [layers, pairs]: expert_of_pair_ of each layer
   // Routing of the current layer. A pair is (row, rank of the expert): row * experts_per_token + rank.
   int32_t *expert_of_pair_ = nullptr, *rank_of_pair_ = nullptr, *place_of_pair_ = nullptr;  // [pairs]
   int32_t *count_of_expert_ = nullptr, *expert_begin_ = nullptr;                            // [experts + 1]

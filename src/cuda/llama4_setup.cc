@@ -28,7 +28,7 @@ AttentionShape checked_shape(const model::LlamaConfig& config, const model::KvGe
 // Where each buffer begins. What attention and what the MLP needs for itself share memory.
 struct Buffers {
   int64_t residual, normed, update, expert_out, attention_in, shared_in, expert_in;
-  int64_t expert_of_pair, rank_of_pair, place_of_pair, score_of_pair, count_of_expert, expert_begin;
+  int64_t choices, rank_of_pair, place_of_pair, score_of_pair, count_of_expert, expert_begin;
   int64_t logit_in, split_totals, split_counts, few_in, few_out;
   int64_t qkv, q, context_in, partials;                // attention
   int64_t shared_act, expert_act, dense_act, few_act;  // MLP
@@ -43,7 +43,7 @@ struct Buffers {
     expert_out = take(kBf16 * pairs * hidden);
     attention_in = shared_in = take(kBf16 * rows * hidden);
     expert_in = take(kBf16 * pairs * hidden);
-    expert_of_pair = take(4 * pairs);
+    choices = take(4 * pairs * c.num_layers);
     rank_of_pair = take(4 * pairs);
     place_of_pair = take(4 * pairs);
     score_of_pair = take(4 * pairs);
@@ -156,7 +156,9 @@ void Llama4::allocate() {
   split_totals_ = {reinterpret_cast<float*>(base + at.split_totals),
                    reinterpret_cast<int32_t*>(base + at.split_counts)};
   check(cudaMemset(split_totals_.counts, 0, SplitTotals::count_bytes()), "cudaMemset");
-  expert_of_pair_ = reinterpret_cast<int32_t*>(base + at.expert_of_pair);
+  choices_ = reinterpret_cast<int32_t*>(base + at.choices);
+  const ExpertChoices choices = expert_choices();
+  check(cudaMemset(choices_, 0xFF, sizeof(int32_t) * choices.layers * choices.layer_stride), "cudaMemset");
   rank_of_pair_ = reinterpret_cast<int32_t*>(base + at.rank_of_pair);
   place_of_pair_ = reinterpret_cast<int32_t*>(base + at.place_of_pair);
   score_of_pair_ = reinterpret_cast<float*>(base + at.score_of_pair);

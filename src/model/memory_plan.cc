@@ -149,8 +149,9 @@ MemoryPlan plan_memory(const Model& model, const MemoryOptions& options) {
                  ? available
                  : saturating_add(saturating_mul(pages, options.max_num_seqs), step_pages);
   }
+  available = std::min<int64_t>(available, INT32_MAX);  // pages are numbered in 32 bits
   if (pages > available) refuse_length(plan, page_bytes, pages, available);
-  plan.kv.num_blocks = static_cast<int>(std::min<int64_t>({available, useful, INT32_MAX}));
+  plan.kv.num_blocks = static_cast<int>(std::min(available, useful));
   add("KV cache", saturating_mul(plan.kv.num_blocks, page_bytes));
   plan.max_concurrency = static_cast<double>(plan.kv.num_blocks) / static_cast<double>(pages);
   plan.kv_tokens = static_cast<int64_t>(plan.max_concurrency * static_cast<double>(plan.max_model_len));
