@@ -4,7 +4,7 @@
 # Usage: scripts/gpu.sh test|bench [BUILD]
 #   test   every kernel and the runner against exact arithmetic and goldens, a device fault under a running server,
 #          Scout's width against transformers, the memory checkers
-#   bench  checks the kernels, times each beside its floor; table in build/results/gpu-bench.md
+#   bench  checks the kernels, times each beside its floor; and whole steps; build/results/gpu-bench.md
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 2
 
@@ -33,7 +33,7 @@ if [ $# -lt 2 ]; then
   cmake -S . -B build -G Ninja --log-level=NOTICE -DCMAKE_BUILD_TYPE=Release -DOUTRIDER_CUDA=ON -DOUTRIDER_TESTS=ON \
     -DOUTRIDER_BENCHMARKS=ON || exit
   targets=(test_cuda outrider inject_fault)
-  [ "$mode" = bench ] && targets=(test_cuda bench_gemm bench_attention bench_sampler)
+  [ "$mode" = bench ] && targets=(test_cuda bench_gemm bench_attention bench_sampler bench_step)
   cmake --build build --target "${targets[@]}" || exit
 fi
 mkdir -p "$results"
@@ -79,9 +79,12 @@ bench_gpu() {
     step "$name" "$build/bench_$name"
     logs+=("$results/gpu-$name.log")
   done
+  step step "$build/bench_step" benchmarks/gpu/scout
+  logs+=("$results/gpu-step.log")
+  python3 benchmarks/gpu/plot_steps.py "$results/gpu-step.log" > "$results/gpu-steps.svg" || failed+=(plot)
   python3 benchmarks/gpu/table.py "$gpu" "${logs[@]}" > "$results/gpu-bench.md" || failed+=(table)
   cat "$results/gpu-bench.md"
-  echo "the table is in build/results/gpu-bench.md"
+  echo "in build/results: gpu-bench.md, gpu-steps.svg"
 }
 
 if [ "$mode" = test ]; then

@@ -82,6 +82,7 @@ class Bench {
     checkpoint::LoadOptions load;
     load.format = checkpoint::LoadFormat::kDummy;
     load.quantization = "modelopt";
+    load.write_dummy = false;
     model_ = std::make_shared<model::Model>(checkpoint::load(folder, load));
     CudaOptions options;
     options.max_num_seqs = kMaxBatch;

@@ -263,7 +263,7 @@ class Server:
         self.process.wait(30)
 
     def load_line(self):
-        return re.search(r"Model loading took .*", self.log.read_text()).group(0)
+        return "; ".join(re.findall(r"(?:Weights are on|Model loading took).*", self.log.read_text()))
 
     def complete(self, ids, tokens):
         """All ids, and the log-probability of each but the first."""
@@ -321,6 +321,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--outrider", default=str(ROOT / "build" / "outrider"))
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("/dev/shm/outrider-full-width"))
+    parser.add_argument("--kv", nargs="+", default=["auto", "fp8"], help="cache types")
     parser.add_argument("--small", action="store_true")
     arguments = parser.parse_args()
     device = "cpu" if arguments.small else "cuda"
@@ -337,7 +338,7 @@ def main():
     try:
         checkpoint.write(arguments.folder, file_scales(rounding))
         ok = True
-        for kv in ("auto", "fp8"):
+        for kv in arguments.kv:
             with Server(arguments.outrider, arguments.folder, device, kv) as server:
                 print(f"KV cache {kv}: {server.load_line()}")
                 results = [server.complete(p, s.decoded) for p, s in zip(prompts, samples(config))]
