@@ -1,10 +1,11 @@
 // Tiling: spans of 64 positions, counted from the first key that the item sees. A span's K and V of one KV
 // head are expanded to fp32 (K as [head_dim][16 positions] panels, V as [positions][16 channels] panels; 64
 // KiB for head_dim 128) and used by all query heads of that KV head and up to 8 tokens, through the tile of
-// fma_tile-inl.h. Softmax runs online over the spans. Order of summation: scores over ascending channels,
-// outputs over ascending positions, rescaled after each span: a function of the positions alone. Positions
-// that a row may not see get weight 0, which changes no bit. Floor: a decode step reads the K and V bytes
-// once; prefill does 4 * head_dim flops a visible (query, key, head).
+// fma_tile-inl.h. Up to 5 rows (a decode step) read K and V from the pages instead. Softmax runs online over
+// the spans. Order of summation: scores over ascending channels, outputs over ascending positions, rescaled
+// after each span: a function of the positions alone. Positions that a row may not see get weight 0, which
+// changes no bit. Floor: a decode step reads the K and V bytes once; prefill does 4 * head_dim flops a
+// visible (query, key, head).
 #include "cpu/attention.h"
 
 #include <algorithm>
@@ -124,6 +125,146 @@ HWY_INLINE float online_softmax(int visible, float* scores, float& max, float& s
   return factor;
 }
 
+// The most query rows that read K and V straight from the pages: so few cannot pay for an expanded copy, and
+// one panel at a time would leave the multiply-add's latency bare. With several panels at a time there are as
+// many chains as in a tile; each is the tile's, bit for bit.
+constexpr int kFewRows = 5;
+constexpr int kFewPanels = kVecs == 1 ? 4 : 2;
+
+// scores[kRows][p..p + 16 * kPanels) of positions from `begin` + p on, in pages that hold whole panels. What
+// pages hold after the last position gives scores that nobody reads.
+template <KvDtype kDtype, int kRows, int kPanels>
+HWY_INLINE void score_panels(const Keys& keys, const float* q, int begin, float* scores) {
+  const DF d;
+  const VF scale = hn::Set(d, keys.scales.k);
+  const uint8_t* k[kPanels];
+  for (int p = 0; p < kPanels; ++p) {
+    const int position = begin + p * kPanelRows;
+    k[p] = keys.cache->k_head(keys.pages[position / keys.block_size], keys.layer, keys.kv_head) +
+           position % keys.block_size * keys.bytes;
+  }
+  VF acc[kRows][kPanels * kVecs];
+  OUTRIDER_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    OUTRIDER_UNROLL
+    for (int v = 0; v < kPanels * kVecs; ++v) acc[r][v] = hn::Zero(d);
+  }
+  for (int c = 0; c < keys.head_dim; ++c) {
+    const int64_t at = int64_t{c} * keys.block_size * keys.bytes;
+    VF kv[kPanels * kVecs];
+    OUTRIDER_UNROLL
+    for (int v = 0; v < kPanels * kVecs; ++v) {
+      kv[v] = load_kv<kDtype>(k[v / kVecs] + at + v % kVecs * kLanes * keys.bytes, scale);
+    }
+    OUTRIDER_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      const VF qv = hn::Set(d, q[r * kTileStride + c]);
+      OUTRIDER_UNROLL
+      for (int v = 0; v < kPanels * kVecs; ++v) acc[r][v] = hn::MulAdd(qv, kv[v], acc[r][v]);
+    }
+  }
+  OUTRIDER_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    OUTRIDER_UNROLL
+    for (int v = 0; v < kPanels * kVecs; ++v) {
+      hn::StoreU(acc[r][v], d, scores + r * kTileStride + v * kLanes);
+    }
+  }
+}
+
+// out[kRows][16 * kPanels] += weights of `count` positions times V's channels from `channel` on.
+template <KvDtype kDtype, int kRows, int kPanels>
+HWY_INLINE void add_values(const Keys& keys, const float* weights, int begin, int count, int channel,
+                           float* out) {
+  const DF d;
+  const VF scale = hn::Set(d, keys.scales.v);
+  const int hd = keys.head_dim;
+  VF acc[kRows][kPanels * kVecs];
+  OUTRIDER_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    OUTRIDER_UNROLL
+    for (int v = 0; v < kPanels * kVecs; ++v) acc[r][v] = hn::LoadU(d, out + r * hd + channel + v * kLanes);
+  }
+  for (int i = 0; i < count; ++i) {
+    const int position = begin + i;
+    const uint8_t* row =
+        keys.cache->v_head(keys.pages[position / keys.block_size], keys.layer, keys.kv_head) +
+        (int64_t{position % keys.block_size} * hd + channel) * keys.bytes;
+    VF value[kPanels * kVecs];
+    OUTRIDER_UNROLL
+    for (int v = 0; v < kPanels * kVecs; ++v) {
+      value[v] = load_kv<kDtype>(row + v * kLanes * keys.bytes, scale);
+    }
+    OUTRIDER_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      const VF weight = hn::Set(d, weights[r * kTileStride + i]);
+      OUTRIDER_UNROLL
+      for (int v = 0; v < kPanels * kVecs; ++v) acc[r][v] = hn::MulAdd(weight, value[v], acc[r][v]);
+    }
+  }
+  OUTRIDER_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    OUTRIDER_UNROLL
+    for (int v = 0; v < kPanels * kVecs; ++v) hn::StoreU(acc[r][v], d, out + r * hd + channel + v * kLanes);
+  }
+}
+
+template <KvDtype kDtype, int kRows>
+HWY_INLINE void score_few(const Keys& keys, const float* q, int begin, int count, float* scores) {
+  const int panels = (count + kPanelRows - 1) / kPanelRows;
+  int p = 0;
+  for (; p + kFewPanels <= panels; p += kFewPanels) {
+    score_panels<kDtype, kRows, kFewPanels>(keys, q, begin + p * kPanelRows, scores + p * kPanelRows);
+  }
+  for (; p < panels; ++p) {
+    score_panels<kDtype, kRows, 1>(keys, q, begin + p * kPanelRows, scores + p * kPanelRows);
+  }
+}
+
+template <KvDtype kDtype, int kRows>
+HWY_INLINE void add_few(const Keys& keys, const float* weights, int begin, int count, float* out) {
+  constexpr int kChannels = kFewPanels * kPanelRows;
+  int c = 0;
+  for (; c + kChannels <= keys.head_dim; c += kChannels) {
+    add_values<kDtype, kRows, kFewPanels>(keys, weights, begin, count, c, out);
+  }
+  for (; c < keys.head_dim; c += kPanelRows) {
+    add_values<kDtype, kRows, 1>(keys, weights, begin, count, c, out);
+  }
+}
+
+template <KvDtype kDtype>
+HWY_INLINE void score_few(int rows, const Keys& keys, const float* q, int begin, int count, float* scores) {
+  switch (rows) {
+    case 1:
+      return score_few<kDtype, 1>(keys, q, begin, count, scores);
+    case 2:
+      return score_few<kDtype, 2>(keys, q, begin, count, scores);
+    case 3:
+      return score_few<kDtype, 3>(keys, q, begin, count, scores);
+    case 4:
+      return score_few<kDtype, 4>(keys, q, begin, count, scores);
+    default:
+      return score_few<kDtype, kFewRows>(keys, q, begin, count, scores);
+  }
+}
+
+template <KvDtype kDtype>
+HWY_INLINE void add_few(int rows, const Keys& keys, const float* weights, int begin, int count, float* out) {
+  switch (rows) {
+    case 1:
+      return add_few<kDtype, 1>(keys, weights, begin, count, out);
+    case 2:
+      return add_few<kDtype, 2>(keys, weights, begin, count, out);
+    case 3:
+      return add_few<kDtype, 3>(keys, weights, begin, count, out);
+    case 4:
+      return add_few<kDtype, 4>(keys, weights, begin, count, out);
+    default:
+      return add_few<kDtype, kFewRows>(keys, weights, begin, count, out);
+  }
+}
+
 template <KvDtype kDtype>
 void attend(const AttentionTask& task) {
   const AttentionCall& call = *task.call;
@@ -157,10 +298,12 @@ void attend(const AttentionTask& task) {
                   call.cache->element_bytes(),
                   call.scales};
   const int end = item.first_position + item.num_tokens;
+  const bool whole_panels = keys.block_size % kPanelRows == 0 && item.first_key % kPanelRows == 0;
+  const bool few = whole_panels && rows <= kFewRows;
   for (int begin = item.first_key; begin < end; begin += kSpan) {
     const int count = std::min(kSpan, end - begin);
-    for (int p = 0; p < kSpan; p += kPanelRows) {
-      if (p >= count) break;
+    if (few) score_few<kDtype>(rows, keys, q, begin, count, scores);
+    for (int p = 0; p < count && !few; p += kPanelRows) {
       expand_k_panel<kDtype>(keys, begin + p, std::min(kPanelRows, count - p), kt);
       fma_tile<true>(rows, q, kt, nullptr, hd, scores + p, kTileStride);
     }
@@ -168,6 +311,10 @@ void attend(const AttentionTask& task) {
       const int visible = std::clamp(item.first_position + r / group + 1 - begin, 0, kSpan);
       const float factor = online_softmax(visible, scores + r * kTileStride, max[r], sum[r]);
       for (int c = 0; c < hd; ++c) out[r * hd + c] *= factor;
+    }
+    if (few) {
+      add_few<kDtype>(rows, keys, scores, begin, count, out);
+      continue;
     }
     expand_v<kDtype>(keys, begin, count, v);
     for (int c = 0; c < hd; c += kPanelRows) {

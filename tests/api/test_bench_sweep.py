@@ -131,7 +131,7 @@ def test_a_server_that_dies_is_told_and_the_next_point_gets_a_new_one(tmp_path):
 
 
 def test_ctrl_c_keeps_the_points_that_finished(tmp_path):
-    process = subprocess.Popen(command(tmp_path, "--max-num-seqs", 2, "--concurrency", 1, 2, "--num-prompts", 60,
+    process = subprocess.Popen(command(tmp_path, "--max-num-seqs", 2, "--concurrency", 1, 2, "--num-prompts", 30,
                                        "--random-output-len", 100), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: (tmp_path / "sweep.json").exists(), "no point finished")
     time.sleep(0.2)
