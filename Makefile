@@ -38,7 +38,7 @@ format:  ## clang-format, in place
 
 lint:  ## clang-tidy on every source file
 	@scripts/install-deps.sh test
-	@scripts/lint.sh --all
+	@scripts/lint.sh
 
 fuzz:  ## each parser for FUZZ_SECONDS (default 60)
 	@scripts/test.sh fuzz

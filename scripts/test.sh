@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.." || exit 2
 usage() {
   cat << 'END'
 usage: scripts/test.sh [group...]; without one, all but clients
-  checks   format, include directions, house rules, shell and Python scripts, clang-tidy on what changed
+  checks   format, include directions, house rules, shell and Python scripts, clang-tidy
   unit     build with warnings as errors; unit, golden and property tests
   api      real clients against the binary
   asan     unit and API tests under AddressSanitizer and UndefinedBehaviorSanitizer
@@ -29,6 +29,9 @@ done
 
 export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
 export ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1
+# Sanitizers' builds read the files of a module eight at a time as one source: half of the time. The build of the unit tests,
+# one by one, shows that each file stands alone.
+unity=(-DCMAKE_UNITY_BUILD=ON -DCMAKE_UNITY_BUILD_BATCH_SIZE=8)
 results=$PWD/build/results
 mkdir -p "$results"
 table=$results/steps.tsv # name, seconds, passed, failed
@@ -133,7 +136,7 @@ run_api() {
 
 run_asan() {
   step asan-build configure_and_build build/asan all -- -DCMAKE_BUILD_TYPE=Sanitize -DCMAKE_CXX_FLAGS_SANITIZE=-O1 \
-    -DOUTRIDER_SANITIZE=address,undefined || return
+    -DOUTRIDER_SANITIZE=address,undefined "${unity[@]}" || return
   step asan-unit run_ctest asan-unit build/asan
   # What a test says about seconds holds for the optimised binary only.
   step asan-api-environment make_venv api &&
@@ -142,14 +145,14 @@ run_asan() {
 
 run_tsan() {
   step tsan-build configure_and_build build/tsan test_engine -- -DCMAKE_BUILD_TYPE=Sanitize \
-    -DCMAKE_CXX_FLAGS_SANITIZE=-O1 -DOUTRIDER_SANITIZE=thread &&
+    -DCMAKE_CXX_FLAGS_SANITIZE=-O1 -DOUTRIDER_SANITIZE=thread "${unity[@]}" &&
     step tsan-engine run_ctest tsan-engine build/tsan -L engine
 }
 
 run_fuzz() {
   step fuzz-build configure_and_build build/fuzz fuzzers -- -DCMAKE_CXX_COMPILER=clang++-16 -DCMAKE_BUILD_TYPE=Sanitize \
     -DCMAKE_CXX_FLAGS_SANITIZE=-O1 -DOUTRIDER_SANITIZE=fuzzer-no-link,address,undefined -DOUTRIDER_TESTS=OFF \
-    -DOUTRIDER_FUZZ=ON &&
+    -DOUTRIDER_FUZZ=ON "${unity[@]}" &&
     step fuzz python3 scripts/fuzz.py build/fuzz --seconds "${FUZZ_SECONDS:-60}" --junit "$results/fuzz.xml"
 }
 

@@ -22,7 +22,6 @@ struct ChatTemplate::Impl {
 
 namespace {
 
-constexpr size_t kMaxArgumentsBytes = 8u << 20;
 
 // --- which format the template wants ---
 

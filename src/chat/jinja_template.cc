@@ -11,7 +11,7 @@ namespace {
 
 constexpr size_t kMaxSourceBytes = size_t{1} << 20;
 constexpr size_t kMaxOutputBytes = size_t{64} << 20;
-constexpr int kMaxDepth = 400;  // of visits inside visits, over all macro calls
+constexpr int kMaxVisits = 400;  // of visits inside visits, over all macro calls
 
 // The variables of one block. Macros look into the frame that they were made in, without keeping it alive.
 struct Frame {
@@ -42,7 +42,7 @@ class Renderer {
    public:
     explicit Visit(Renderer& renderer) : renderer_(renderer) {
       renderer_.budget_.spend(1);
-      if (++renderer_.depth_ > kMaxDepth) {
+      if (++renderer_.depth_ > kMaxVisits) {
         --renderer_.depth_;
         throw Error("the chat template calls itself too deep");
       }

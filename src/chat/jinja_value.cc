@@ -10,13 +10,13 @@ namespace outrider::chat::jinja {
 namespace {
 
 // Values are walked and freed recursively.
-constexpr int kMaxDepth = 100;
+constexpr int kMaxNesting = 100;
 constexpr size_t kMaxWeight = size_t{64} << 20;
 constexpr size_t kMaxKeys = 2000;  // of dictionaries that need a look at each pair of keys
 constexpr std::string_view kDigits = "0123456789abcdef";
 
 int depth_above(int depth) {
-  if (depth >= kMaxDepth) throw Error("lists and dictionaries are nested more than 100 deep");
+  if (depth >= kMaxNesting) throw Error("lists and dictionaries are nested more than 100 deep");
   return depth + 1;
 }
 

@@ -22,7 +22,6 @@ constexpr std::string_view kSystemToolsIntro =
     "You have access to the following functions. To call a function, please respond with JSON for a function "
     "call.";
 constexpr size_t kMaxRoleBytes = 64;
-constexpr size_t kMaxArgumentsBytes = 8u << 20;
 
 // str.isspace() of Python.
 bool is_python_space(uint32_t c) {

@@ -10,6 +10,8 @@ namespace outrider::chat {
 
 using Json = nlohmann::ordered_json;
 
+inline constexpr size_t kMaxArgumentsBytes = size_t{8} << 20;  // of one tool call
+
 struct RenderOptions {
   bool add_generation_prompt = true;
   bool continue_final_message = false;

@@ -88,8 +88,6 @@ constexpr Suffix kSuffixes[] = {
     {Kind::kScalar, "", Part::kWeight},
 };
 
-constexpr std::string_view kTextPrefix = "language_model.";
-
 // Takes a decimal number without leading zeros off the front of `text`.
 std::optional<int> take_number(std::string_view& text) {
   size_t digits = 0;

@@ -73,6 +73,9 @@ struct Slot {
 
 const Rule& rule_of(Role role);
 
+// Goes before every tensor's and module's name where the checkpoint holds a vision tower too.
+inline constexpr std::string_view kTextPrefix = "language_model.";
+
 std::optional<Slot> slot_of(std::string_view name);
 
 // The name that `slot` has by the table; the first pattern where a role has several.

@@ -3,6 +3,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "checkpoint/dialect.h"
 #include "model/json_fields.h"
 
 namespace outrider::checkpoint {
@@ -15,7 +16,6 @@ using nlohmann::json;
 namespace {
 
 constexpr size_t kMaxExcluded = 10000;
-constexpr std::string_view kTextPrefix = "language_model.";
 
 std::vector<std::string> read_names(const Fields& fields, const char* key) {
   std::vector<std::string> names;

@@ -16,7 +16,7 @@ constexpr HelpText kServe = {
     "Options may be abbreviated and stand in a YAML file (--config FILE); flags win over the file, the file\n"
     "over vLLM's environment variables."};
 
-std::string lower(std::string_view text) {
+std::string folded(std::string_view text) {
   std::string result;
   for (const char c : text)
     result += c == '_' ? '-' : static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
@@ -172,11 +172,11 @@ std::string markdown() {
 }  // namespace
 
 std::string serve_help(const std::string& topic) {
-  return lower(topic) == "markdown" ? markdown() : command_help(serve_table(), kServe, topic);
+  return folded(topic) == "markdown" ? markdown() : command_help(serve_table(), kServe, topic);
 }
 
 std::string command_help(const OptionTable& table, const HelpText& text, const std::string& topic) {
-  const std::string word = lower(topic);
+  const std::string word = folded(topic);
   if (word.empty()) return overview(table, text);
   if (word == "listgroup") return group_list(table, text);
   std::string out = text.usage;
@@ -187,8 +187,8 @@ std::string command_help(const OptionTable& table, const HelpText& text, const s
   if (out.size() > usage_size) return out;
   for (const OptionGroup& group : table.groups()) {
     for (const Option& option : group.options) {
-      const std::string names = lower(std::string(option.name) + " " + joined(option.aliases, " "));
-      if (names.find(word) != std::string::npos || lower(option.help).find(word) != std::string::npos) {
+      const std::string names = folded(std::string(option.name) + " " + joined(option.aliases, " "));
+      if (names.find(word) != std::string::npos || folded(option.help).find(word) != std::string::npos) {
         append_option(table, option, out);
       }
     }

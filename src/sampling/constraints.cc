@@ -9,7 +9,6 @@
 namespace outrider::sampling {
 namespace {
 
-constexpr float kMasked = -std::numeric_limits<float>::infinity();
 
 bool in_vocabulary(std::span<const float> logits, int32_t token) {
   return token >= 0 && static_cast<size_t>(token) < logits.size();

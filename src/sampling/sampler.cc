@@ -10,7 +10,6 @@
 namespace outrider::sampling {
 namespace {
 
-constexpr float kMasked = -std::numeric_limits<float>::infinity();
 
 // Lowest index among equals; 0 when everything is masked.
 int32_t argmax(std::span<const float> logits) {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <span>
 #include <vector>
@@ -17,6 +18,9 @@ namespace outrider::sampling {
 
 // Below this a temperature means greedy, as in vLLM.
 inline constexpr double kGreedyTemperature = 1e-5;
+
+// The logit of a token that may not be drawn.
+inline constexpr float kMasked = -std::numeric_limits<float>::infinity();
 
 struct Sample {
   int32_t token = 0;

@@ -29,8 +29,6 @@ constexpr size_t kInlineBytes = size_t{32} << 10;       // bodies up to this are
 constexpr size_t kBuffersPerWrite = 16;
 constexpr std::chrono::seconds kLinger{2};
 
-Clock::duration ticks(Seconds seconds) { return std::chrono::duration_cast<Clock::duration>(seconds); }
-
 }  // namespace
 
 class Connection : public std::enable_shared_from_this<Connection> {

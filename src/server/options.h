@@ -17,6 +17,9 @@
 namespace outrider::server {
 
 using Seconds = std::chrono::duration<double>;
+inline std::chrono::steady_clock::duration ticks(Seconds seconds) {
+  return std::chrono::duration_cast<std::chrono::steady_clock::duration>(seconds);
+}
 
 // Caps on what one client may cost. Sizes in bytes.
 struct Limits {

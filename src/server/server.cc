@@ -70,10 +70,6 @@ std::string peer_name(const Socket& socket) {
   return endpoint.address().to_string() + ":" + std::to_string(endpoint.port());
 }
 
-asio::steady_timer::duration ticks(Seconds seconds) {
-  return std::chrono::duration_cast<asio::steady_timer::duration>(seconds);
-}
-
 }  // namespace
 
 struct Server::Impl {

@@ -1,8 +1,8 @@
 #include "base/log.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <regex>
 #include <thread>
 #include <vector>
 
@@ -20,9 +20,8 @@ std::string captured(F&& write) {
 TEST(Log, LineHasLevelTimeFileAndMessage) {
   configure({});
   const std::string line = captured([] { info("ready"); });
-  EXPECT_TRUE(
-      std::regex_match(line, std::regex(R"(INFO \d\d-\d\d \d\d:\d\d:\d\d \[log_test\.cc:\d+\] ready\n)")))
-      << line;
+  EXPECT_THAT(line, testing::MatchesRegex("INFO [0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2} "
+                                          "\\[log_test\\.cc:[0-9]+\\] ready\n"));
 }
 
 TEST(Log, WarningIsSpelledInFull) {

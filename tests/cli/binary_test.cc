@@ -10,7 +10,6 @@
 
 #include <chrono>
 #include <filesystem>
-#include <regex>
 #include <string>
 #include <vector>
 
@@ -20,6 +19,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using testing::EndsWith;
 using testing::HasSubstr;
+using testing::MatchesRegex;
 using testing::StartsWith;
 
 const std::string kBinary = std::string(OUTRIDER_BINARY_DIR) + "/outrider";
@@ -169,10 +169,9 @@ class Binary : public testing::Test {
 
   // The port a server with --port 0 says that it has.
   static int port_of(const Process& process) {
-    std::smatch match;
-    return std::regex_search(process.output, match, std::regex("http://127.0.0.1:([0-9]+)"))
-               ? std::stoi(match[1])
-               : 0;
+    const std::string address = "http://127.0.0.1:";
+    const size_t at = process.output.find(address);
+    return at == std::string::npos ? 0 : std::stoi(process.output.substr(at + address.size()));
   }
 };
 
@@ -187,7 +186,7 @@ TEST_F(Binary, VersionIsBare) {
        {std::vector<std::string>{"--version"}, {"-v"}, {"serve", "-v"}}) {
     const Ended ended = run(words);
     EXPECT_EQ(ended.status, 0);
-    EXPECT_TRUE(std::regex_match(ended.output, std::regex("[0-9]+\\.[0-9]+\\.[0-9]+\n"))) << ended.output;
+    EXPECT_THAT(ended.output, MatchesRegex("[0-9]+\\.[0-9]+\\.[0-9]+\n"));
   }
 }
 

@@ -32,7 +32,7 @@ struct Setting {
   EngineOptions options;
 };
 
-struct Totals {
+struct TraceTotals {
   int64_t operations = 0, requests = 0, completed = 0, preemptions = 0, hit_tokens = 0, steps = 0,
           computed = 0;
   int64_t ahead = 0;  // steps planned while another was in flight
@@ -40,7 +40,7 @@ struct Totals {
 
 class Trace {
  public:
-  Trace(const Setting& setting, uint64_t seed, Totals* totals)
+  Trace(const Setting& setting, uint64_t seed, TraceTotals* totals)
       : setting_(setting),
         random_(seed),
         scheduler_(setting_.kv, setting_.options, seed),
@@ -229,7 +229,7 @@ class Trace {
   Scheduler scheduler_;
   FakeDevice device_;
   PlainModel model_;
-  Totals* totals_;
+  TraceTotals* totals_;
   Clock::time_point now_{};
   RequestId next_id_ = 1;
   std::vector<std::vector<int32_t>> stems_;
@@ -268,7 +268,7 @@ Setting random_setting(std::mt19937_64& random) {
 
 TEST(SchedulerProperty, AnyTraceGivesTheTokensOfThePlainModel) {
   const int64_t operations = num_operations();
-  Totals totals;
+  TraceTotals totals;
   for (uint64_t seed = 1; totals.operations < operations; ++seed) {
     std::mt19937_64 random(seed);
     Setting setting = random_setting(random);

@@ -12,6 +12,9 @@
 
 namespace outrider::server {
 
+inline constexpr char kCompletions[] = "/v1/completions";
+inline constexpr char kChat[] = "/v1/chat/completions";
+
 // Answers every request by its script, at once, as the engine's thread would: through the sink.
 class FakeEngine : public EngineClient {
  public:

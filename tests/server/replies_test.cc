@@ -7,8 +7,6 @@
 namespace outrider::server {
 namespace {
 
-constexpr char kCompletions[] = "/v1/completions";
-constexpr char kChat[] = "/v1/chat/completions";
 const std::string kHi = R"("messages":[{"role":"user","content":"hi"}])";
 
 class Replies : public testing::Test {

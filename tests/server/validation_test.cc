@@ -7,9 +7,6 @@
 namespace outrider::server {
 namespace {
 
-constexpr char kCompletions[] = "/v1/completions";
-constexpr char kChat[] = "/v1/chat/completions";
-
 struct Row {
   const char* field;  // put into an otherwise good body
   const char* message;
