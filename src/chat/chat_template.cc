@@ -22,7 +22,6 @@ struct ChatTemplate::Impl {
 
 namespace {
 
-
 // --- which format the template wants ---
 
 // Looks for `{% for part in message.content %}`, also by way of `{% set content = message.content %}`.

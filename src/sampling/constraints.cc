@@ -9,7 +9,6 @@
 namespace outrider::sampling {
 namespace {
 
-
 bool in_vocabulary(std::span<const float> logits, int32_t token) {
   return token >= 0 && static_cast<size_t>(token) < logits.size();
 }

@@ -10,7 +10,6 @@
 namespace outrider::sampling {
 namespace {
 
-
 // Lowest index among equals; 0 when everything is masked.
 int32_t argmax(std::span<const float> logits) {
   return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());

@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-
 #include "server/json_text.h"
 
 namespace outrider::server {
