@@ -4,7 +4,7 @@
 namespace outrider::config {
 namespace {
 
-constexpr const char* kNoImages = "not built yet: prompts with images";
+constexpr const char* kNoPromptImages = "not built yet: prompts with images";
 constexpr const char* kNoDownloads =
     "not built yet: data sets from the Hugging Face hub; use --dataset-path with a file";
 constexpr const char* kTextOnly = "it concerns embeddings or images";
@@ -108,22 +108,22 @@ std::vector<Option> bench_dataset_options() {
       {.name = "random-mm-base-items-per-request",
        .kind = Kind::kString,
        .tier = Tier::kRefuse,
-       .why = kNoImages,
+       .why = kNoPromptImages,
        .help = ""},
       {.name = "random-mm-num-mm-items-range-ratio",
        .kind = Kind::kString,
        .tier = Tier::kRefuse,
-       .why = kNoImages,
+       .why = kNoPromptImages,
        .help = ""},
       {.name = "random-mm-limit-mm-per-prompt",
        .kind = Kind::kString,
        .tier = Tier::kRefuse,
-       .why = kNoImages,
+       .why = kNoPromptImages,
        .help = ""},
       {.name = "random-mm-bucket-config",
        .kind = Kind::kString,
        .tier = Tier::kRefuse,
-       .why = kNoImages,
+       .why = kNoPromptImages,
        .help = ""},
       {.name = "hf-subset", .kind = Kind::kString, .tier = Tier::kRefuse, .why = kNoDownloads, .help = ""},
       {.name = "hf-split", .kind = Kind::kString, .tier = Tier::kRefuse, .why = kNoDownloads, .help = ""},
