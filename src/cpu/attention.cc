@@ -1,7 +1,7 @@
 // Tiling: spans of 64 positions, counted from the first key that the item sees. A span's K and V of one KV
 // head are expanded to fp32 (K as [head_dim][16 positions] panels, V as [positions][16 channels] panels; 64
 // KiB for head_dim 128) and used by all query heads of that KV head and up to 8 tokens, through the tile of
-// fma_tile-inl.h. Up to 5 rows (a decode step) read K and V from the pages instead. Softmax runs online over
+// fma_tile-inl.h. Few rows (a decode step) read K and V from the pages instead. Softmax runs online over
 // the spans. Order of summation: scores over ascending channels, outputs over ascending positions, rescaled
 // after each span: a function of the positions alone. Positions that a row may not see get weight 0, which
 // changes no bit. Floor: a decode step reads the K and V bytes once; prefill does 4 * head_dim flops a
@@ -128,7 +128,7 @@ HWY_INLINE float online_softmax(int visible, float* scores, float& max, float& s
 // The most query rows that read K and V straight from the pages: so few cannot pay for an expanded copy, and
 // one panel at a time would leave the multiply-add's latency bare. With several panels at a time there are as
 // many chains as in a tile; each is the tile's, bit for bit.
-constexpr int kFewRows = 5;
+constexpr int kFewRows = kVecs == 1 ? 5 : 2;  // what the registers hold
 constexpr int kFewPanels = kVecs == 1 ? 4 : 2;
 
 // scores[kRows][p..p + 16 * kPanels) of positions from `begin` + p on, in pages that hold whole panels. What
