@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building (level "build"), installing a CUDA compiler ("cuda": scripts/install-cuda.sh) or testing ("test")
-# needs, from Debian 12's or Ubuntu 24.04's own packages. Does nothing, and needs no network, when all of it is there.
+# needs, from Debian 12's or Ubuntu 24.04's own packages, and the sources of one library from PyPI
+# (scripts/install-xgrammar.sh). Does nothing, and needs no network, when all of it is there.
 # Why each library: docs/dependencies.md.
 # Usage: scripts/install-deps.sh [build|cuda|test]
 set -euo pipefail
@@ -20,14 +21,11 @@ boost=libboost1.81-dev
 [ "$distribution" = ubuntu ] && boost=libboost1.83-dev
 
 packages=(g++ cmake ninja-build ccache pkg-config "$boost" nlohmann-json3-dev libyaml-dev libspdlog-dev libfmt-dev
-  prometheus-cpp-dev libpcre2-dev libhwy-dev libssl-dev)
-if [ "$level" = cuda ]; then
-  packages+=(python3 python3-venv)
-fi
+  prometheus-cpp-dev libpcre2-dev libhwy-dev libssl-dev python3 python3-venv)
 # clang 16: the first that reads g++ 12's C++20 headers (std::source_location).
 if [ "$level" = test ]; then
-  packages+=(libgtest-dev libgmock-dev git curl xz-utils shellcheck python3 python3-venv
-    clang-format-14 clang-16 clang-tidy-16 libclang-rt-16-dev)
+  packages+=(libgtest-dev libgmock-dev git curl xz-utils shellcheck clang-format-14 clang-16 clang-tidy-16
+    libclang-rt-16-dev)
 fi
 
 is_installed() {
@@ -39,7 +37,8 @@ missing=()
 for package in "${packages[@]}"; do
   is_installed "$package" || missing+=("$package")
 done
-[ ${#missing[@]} -eq 0 ] && exit 0
+library=$(dirname "$0")/install-xgrammar.sh
+[ ${#missing[@]} -eq 0 ] && exec "$library"
 
 if ! command -v apt-get > /dev/null; then
   echo "$0: no apt-get on this machine; install what Debian calls: ${missing[*]}" >&2
@@ -67,3 +66,4 @@ if ! { apt update && apt install -y --no-install-recommends "${missing[@]}"; } >
   echo "$0: apt-get could not install: ${missing[*]}" >&2
   exit 1
 fi
+"$library"

@@ -1,6 +1,7 @@
 #include "cpu/cpu_runner.h"
 
 #include <algorithm>
+#include <cassert>
 #include <condition_variable>
 #include <deque>
 #include <exception>
@@ -149,6 +150,7 @@ void CpuRunner::work() {
 
 StepResult CpuRunner::execute(const StepPlan& plan) {
   StepResult result;
+  assert(plan.masks.empty() || plan.mask_words == (config_.vocab_size + 31) / 32);
   for (const runner::SlotBinding& binding : plan.bindings) bind(binding);
   make_batch(plan);
   model_.forward(batch_);
@@ -219,7 +221,11 @@ void CpuRunner::finish_row(const StepPlan& plan, const LogitRow& row, std::span<
   const Slot& slot = slots_[s.slot];
   std::fill(logits.begin() + valid_vocab_, logits.end(), -std::numeric_limits<float>::infinity());
   if (row.sample) {
-    out = sampler.sample(logits, *slot.params, slot.history, s.output_index);
+    std::span<const uint32_t> mask;
+    if (s.mask >= 0) {
+      mask = std::span(plan.masks).subspan(size_t(s.mask) * plan.mask_words, size_t(plan.mask_words));
+    }
+    out = sampler.sample(logits, *slot.params, slot.history, s.output_index, mask);
   } else {
     out.logprobs =
         sampling::logprobs_of(logits, row.next_prompt_token, slot.params->prompt_logprobs.value_or(0),

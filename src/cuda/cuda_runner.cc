@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cassert>
 #include <chrono>
 #include <exception>
 #include <optional>
@@ -57,7 +58,8 @@ size_t block_bytes(const model::LlamaConfig& config, const CudaOptions& options)
   const int64_t rows = limits.max_rows;
   const int64_t bytes = 4 * rows * sizeof(int32_t) + limits.max_num_seqs * sizeof(BatchSequence) +
                         limits.max_num_seqs * groups * (blocks + 1) * sizeof(int32_t) +
-                        2 * (tiles * sizeof(AttentionTile) + partials * sizeof(AttentionMerge));
+                        2 * (tiles * sizeof(AttentionTile) + partials * sizeof(AttentionMerge)) +
+                        limits.max_num_seqs * sampler_shape(config, options).mask_words() * sizeof(uint32_t);
   constexpr int64_t kArrays = 64;  // each aligned
   return static_cast<size_t>(bytes) + kArrays * StepBlock::kAlignment;
 }
@@ -136,7 +138,7 @@ class CudaRunner final : public runner::Runner {
   Step make_step(const StepPlan& plan, StepBlock& block);
   AttentionLists make_lists(int chunk_size, StepBlock& block);
   std::vector<int32_t> find_logit_rows(const StepPlan& plan, Pending& step) const;
-  void sample(const int32_t* row_index, Pending& step);
+  void sample(const int32_t* row_index, const uint32_t* masks, Pending& step);
   static void keep_results(Pending& step, StepResult& result);
   void report_experts();
 
@@ -161,16 +163,18 @@ class CudaRunner final : public runner::Runner {
 };
 
 void CudaRunner::enqueue(const StepPlan& plan, Pending& step) {
+  assert(plan.masks.empty() || plan.mask_words == shape_.mask_words());
   for (const runner::SlotBinding& binding : plan.bindings) sampler_.bind(binding, stream_);
   sampler_.commit_bindings(stream_);
   step.block.clear();
   const Step input = make_step(plan, step.block);
   const std::vector<int32_t> rows = find_logit_rows(plan, step);
   const int32_t* row_index = step.block.put(rows);
+  const uint32_t* masks = step.block.put(plan.masks);
   step.block.copy(stream_);
   llama_.forward(input, stream_);
   if (tally_) tally_->add(llama_.expert_choices(), input.batch.num_rows * experts_per_token_, stream_);
-  sample(row_index, step);
+  sample(row_index, masks, step);
 }
 
 Step CudaRunner::make_step(const StepPlan& plan, StepBlock& block) {
@@ -231,7 +235,7 @@ std::vector<int32_t> CudaRunner::find_logit_rows(const StepPlan& plan, Pending& 
         index.push_back(row);
       }
       if (last && s.sample) {
-        step.rows.push_back({i, {s.slot, true, s.output_index, 0}});
+        step.rows.push_back({i, {s.slot, true, s.output_index, 0, s.mask}});
         index.push_back(row);
       }
     }
@@ -248,8 +252,8 @@ void CudaRunner::report_experts() {
   if (!line.empty()) log::debug(line);
 }
 
-// row_index: device, of step.rows.
-void CudaRunner::sample(const int32_t* row_index, Pending& step) {
+// row_index, of step.rows, and masks: device.
+void CudaRunner::sample(const int32_t* row_index, const uint32_t* masks, Pending& step) {
   std::vector<SampleRow> samples;
   for (const LogitRow& row : step.rows) samples.push_back(row.sample);
   std::span<const SampleRow> left(samples);
@@ -257,7 +261,7 @@ void CudaRunner::sample(const int32_t* row_index, Pending& step) {
     const int count = sampler_.fitting_rows(left.first(std::min<size_t>(left.size(), shape_.max_rows)));
     llama_.logits(row_index, count, logits_.as<float>(), stream_);
     if (step.runs == step.results.size()) step.results.push_back(std::make_unique<SampleResults>(shape_));
-    sampler_.run(logits_.as<float>(), left.first(count), nullptr, *step.results[step.runs++], stream_);
+    sampler_.run(logits_.as<float>(), left.first(count), masks, *step.results[step.runs++], stream_);
     row_index += count;
     left = left.subspan(count);
   }

@@ -180,6 +180,7 @@ RowTask Sampler::make_task(const SampleRow& row, SampleResults& results, int& to
   if (row.sample) {
     task.uniform = sampling::uniform(params.seed, static_cast<uint64_t>(row.output_index));
     task.mask_stop_ids = row.output_index < params.min_tokens;
+    task.mask = row.mask;
   } else {
     task.prompt_token = row.prompt_token;
   }
@@ -197,11 +198,11 @@ void Sampler::run(const float* logits, std::span<const SampleRow> rows, const ui
   results.wanted_.clear();
   int top_used = 0;
   args_.top = results.top_.as<TopEntry>();
+  args_.masks = masks;
   for (size_t begin = 0; begin < rows.size(); begin += kMaxRowsPerLaunch) {
     const auto part = rows.subspan(begin, std::min<size_t>(kMaxRowsPerLaunch, rows.size() - begin));
     for (size_t i = 0; i < part.size(); ++i) args_.rows[i] = make_task(part[i], results, top_used);
     args_.logits = logits + begin * shape_.vocab;
-    args_.masks = masks == nullptr ? nullptr : masks + begin * shape_.mask_words();
     args_.results = results.rows_.as<RowResult>() + begin;
     sample_rows(args_, static_cast<int>(part.size()), stream);
   }

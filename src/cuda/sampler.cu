@@ -389,7 +389,7 @@ __global__ void __cluster_dims__(kRowBlocks, 1, 1) __launch_bounds__(kThreads, 2
   slice.size = min(args.slice, args.vocab - slice.first);
   Row row;
   row.logits = args.logits + int64_t{index} * args.vocab;
-  row.mask = args.masks == nullptr ? nullptr : args.masks + int64_t{index} * args.state.mask_words;
+  row.mask = task.mask < 0 ? nullptr : args.masks + int64_t{task.mask} * args.state.mask_words;
   row.allowed = nullptr;
   row.valid_vocab = args.valid_vocab;
   row.aligned = args.vocab % 4 == 0 && reinterpret_cast<uintptr_t>(args.logits) % 16 == 0;

@@ -44,6 +44,7 @@ struct SampleRow {
   bool sample = true;
   int output_index = 0;      // of a sampled row: runner::SequenceStep::output_index
   int32_t prompt_token = 0;  // of another: the token whose logprob is wanted
+  int mask = -1;             // of a sampled row: its mask, -1 for none
 };
 
 // Results of one run in pinned memory, which the device writes; valid once the stream has passed the run.
@@ -84,8 +85,8 @@ class Sampler {
   // least 1.
   int fitting_rows(std::span<const SampleRow> rows) const;
 
-  // logits [rows][vocab] in device memory, left as they are; masks [rows][mask_words] or null: bits of the
-  // ids that a sampled row may take. A slot has at most one sampled row in a run.
+  // logits [rows][vocab] in device memory, left as they are; masks [SampleRow::mask][mask_words], device: bits of
+  // the ids that a sampled row may take. A slot has at most one sampled row in a run.
   void run(const float* logits, std::span<const SampleRow> rows, const uint32_t* masks,
            SampleResults& results, cudaStream_t stream);
 

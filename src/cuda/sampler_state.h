@@ -87,7 +87,8 @@ struct RowTask {
   int32_t top_offset = 0;     // of the row's first alternative in SampleArgs::top
   uint8_t sample = 0;
   uint8_t mask_stop_ids = 0;  // the output is shorter than min_tokens
-  uint8_t padding[6] = {};
+  uint8_t padding[2] = {};
+  int32_t mask = -1;  // index in SampleArgs::masks; -1: every id
 };
 
 // In host memory, written by the device.
@@ -109,7 +110,7 @@ inline constexpr float kWeightOne = 0x1p36f;
 
 struct SampleArgs {
   const float* logits = nullptr;    // [rows][vocab]
-  const uint32_t* masks = nullptr;  // [rows][mask_words], set bits are allowed; may be null
+  const uint32_t* masks = nullptr;  // [RowTask::mask][mask_words], set bits are allowed
   SlotState state;
   RowResult* results = nullptr;  // [rows]
   TopEntry* top = nullptr;

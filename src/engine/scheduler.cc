@@ -16,6 +16,20 @@ namespace {
 
 double seconds(Clock::duration d) { return std::chrono::duration<double>(d).count(); }
 
+Output failed(RequestId id, std::string error) {
+  Output output{.id = id};
+  output.finish_reason = FinishReason::kError;
+  output.error = std::move(error);
+  return output;
+}
+
+// The next token's. Ending ids are no part of the grammar; where they may not end the output they are not sampled.
+void fill_mask(Sequence* sequence) {
+  const sampling::SamplingParams& params = *sequence->params;
+  sequence->matcher->fill(sequence->mask,
+                          !params.ignore_eos && sequence->num_outputs() >= params.min_tokens);
+}
+
 }  // namespace
 
 Scheduler::Scheduler(model::KvGeometry kv, EngineOptions options, uint64_t seed)
@@ -45,10 +59,7 @@ void Scheduler::add(RequestId id, Request request, Clock::time_point now) {
     }
   }
   if (!error.empty()) {
-    Output output{.id = id};
-    output.finish_reason = FinishReason::kError;
-    output.error = std::move(error);
-    outputs_.push_back(std::move(output));
+    outputs_.push_back(failed(id, std::move(error)));
     return;
   }
   auto sequence = std::make_unique<Sequence>();
@@ -60,6 +71,14 @@ void Scheduler::add(RequestId id, Request request, Clock::time_point now) {
   sequence->max_outputs = max_outputs;
   sequence->tokens = std::move(request.prompt);
   sequence->arrival = std::min(request.arrival, now);
+  if (request.grammar) {
+    try {
+      open_grammar(sequence.get(), *request.grammar);
+    } catch (const std::exception& e) {
+      outputs_.push_back(failed(id, e.what()));
+      return;
+    }
+  }
   waiting_.insert(sequence.get());
   sequences_.emplace(id, std::move(sequence));
 }
@@ -274,6 +293,12 @@ void Scheduler::write_row(Row* row, int index, runner::StepPlan* plan) {
   step.output_index = static_cast<int32_t>(sequence.num_outputs() + sequence.num_unread);
   step.prompt_logprobs = row->prompt_logprobs;
   if (end < sequence.prompt_length) step.next_prompt_token = sequence.tokens[end];
+  if (sequence.matcher && row->sample) {
+    // Every grammar is compiled for the same vocabulary.
+    plan->mask_words = static_cast<int32_t>(sequence.mask.size());
+    step.mask = static_cast<int32_t>(plan->masks.size() / sequence.mask.size());
+    plan->masks.insert(plan->masks.end(), sequence.mask.begin(), sequence.mask.end());
+  }
   plan->sequences.push_back(step);
   for (int64_t p = row->start; p < end; ++p) {
     plan->tokens.push_back(p < known ? sequence.tokens[p] : kTokenFromDevice);
@@ -340,6 +365,27 @@ void Scheduler::collect_row(const Row& row, const runner::SampledToken* sampled,
   if (row.sample) append_token(sequence, *sampled, now);
 }
 
+void Scheduler::open_grammar(Sequence* sequence, const sampling::Grammar& grammar) {
+  sequence->matcher = grammar.start();
+  sequence->mask.resize(static_cast<size_t>(grammar.mask_words()));
+  fill_mask(sequence);
+}
+
+// Takes the newest token. False where it is the last: nothing can follow, or it broke the grammar; `output` says which.
+bool Scheduler::follow_grammar(Sequence* sequence, Output* output) {
+  try {
+    sequence->matcher->accept(sequence->tokens.back());
+    fill_mask(sequence);
+    if (std::ranges::any_of(sequence->mask, [](uint32_t word) { return word != 0; })) return true;
+    if (!sequence->matcher->complete()) throw std::runtime_error("the grammar has no way to go on");
+    output->finish_reason = FinishReason::kStop;
+  } catch (const std::exception& e) {
+    output->finish_reason = FinishReason::kError;
+    output->error = e.what();
+  }
+  return false;
+}
+
 void Scheduler::append_token(Sequence* sequence, const runner::SampledToken& sampled, Clock::time_point now) {
   Output output{.id = sequence->id};
   output.tokens.push_back({sampled.token, sampled.has_logprobs, sampled.logprobs});
@@ -358,6 +404,8 @@ void Scheduler::append_token(Sequence* sequence, const runner::SampledToken& sam
   if (std::optional<Stop> stop = find_stop(*sequence)) {
     output.finish_reason = stop->reason;
     output.stop_token = stop->token;
+    finish(sequence, std::move(output), now);
+  } else if (sequence->matcher && !follow_grammar(sequence, &output)) {
     finish(sequence, std::move(output), now);
   } else {
     output.num_cached_tokens = sequence->num_cached_tokens;

@@ -86,6 +86,8 @@ class Scheduler {
 
   void collect_row(const Row& row, const runner::SampledToken* sampled, runner::PromptLogprobs* prompt,
                    Clock::time_point now);
+  static void open_grammar(Sequence* sequence, const sampling::Grammar& grammar);
+  static bool follow_grammar(Sequence* sequence, Output* output);
   void append_token(Sequence* sequence, const runner::SampledToken& sampled, Clock::time_point now);
   void finish(Sequence* sequence, Output output, Clock::time_point now);
   void release(Sequence* sequence);  // gives back slot and pages

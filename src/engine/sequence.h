@@ -25,6 +25,9 @@ struct Sequence {
   std::string cache_salt;
   int64_t prompt_length = 0;
   int64_t max_outputs = 0;  // max_tokens, cut at max_model_len
+  // With a grammar: has accepted every output in `tokens`; `mask` says what may follow them. Both outlive a preemption.
+  std::unique_ptr<sampling::GrammarMatcher> matcher;
+  std::vector<uint32_t> mask;
 
   State state = State::kWaiting;
   std::vector<int32_t> tokens;  // prompt, then every output that has been collected
@@ -45,7 +48,9 @@ struct Sequence {
   int64_t num_outputs() const { return static_cast<int64_t>(tokens.size()) - prompt_length; }
   // Positions that exist once the submitted steps are done.
   int64_t length() const { return static_cast<int64_t>(tokens.size()) + num_unread; }
+  // What may follow a token is known only when that token is: a grammar's sequence never runs ahead of one.
   int64_t remaining() const {
+    if (matcher && num_unread > 0) return 0;
     return num_outputs() + num_unread >= max_outputs ? 0 : length() - num_scheduled;
   }
   // They go out with the first token.

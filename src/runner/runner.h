@@ -36,6 +36,7 @@ struct SequenceStep {
   int32_t output_index = 0;      // tokens this request has sampled before this one (seeds, min_tokens)
   bool prompt_logprobs = false;  // return logprobs of prompt tokens that follow the new positions
   int32_t next_prompt_token = kTokenFromDevice;  // after the last new position, when it is a prompt token
+  int32_t mask = -1;  // of the sampled token: index in StepPlan::masks, -1 for none
 };
 
 struct StepPlan {
@@ -47,6 +48,9 @@ struct StepPlan {
   // b * block_size...); kNoPage where it was given back or is not needed yet.
   std::vector<int32_t> pages;
   int32_t blocks_per_row = 0;
+  // masks[m * mask_words + i / 32], bit i % 32: whether id i may be sampled where SequenceStep::mask is m.
+  std::vector<uint32_t> masks;
+  int32_t mask_words = 0;  // at least the vocabulary's bits
 };
 
 struct SampledToken {

@@ -33,15 +33,22 @@ void keep_min_p(std::span<float> logits, double min_p) {
   }
 }
 
+void apply_mask(std::span<float> logits, std::span<const uint32_t> mask) {
+  for (size_t i = 0; i < logits.size(); ++i) {
+    if ((mask[i / 32] >> (i % 32) & 1) == 0) logits[i] = kMasked;
+  }
+}
+
 }  // namespace
 
 Sample Sampler::sample(std::span<float> logits, const SamplingParams& params, const TokenHistory& history,
-                       int output_index) {
+                       int output_index, std::span<const uint32_t> mask) {
   sanitize(logits);
   const bool raw = params.logprobs && !params.processed_logprobs;
   // The raw distribution is needed after the token is known.
   if (raw) raw_.assign(logits.begin(), logits.end());
 
+  if (!mask.empty()) apply_mask(logits, mask);
   apply_constraints(logits, params, history, output_index);
   Sample result;
   result.token =

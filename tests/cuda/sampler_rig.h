@@ -84,7 +84,8 @@ class SamplerRig {
     for (size_t i = 0; i < requests.size(); ++i) {
       const Request& r = requests[i];
       all.insert(all.end(), r.logits.begin(), r.logits.end());
-      rows.push_back({slots[i], r.sample, static_cast<int>(r.output.size()), r.prompt_token});
+      rows.push_back({slots[i], r.sample, static_cast<int>(r.output.size()), r.prompt_token,
+                      masks == nullptr ? -1 : static_cast<int>(i)});
     }
     EXPECT_LE(static_cast<int>(rows.size()), sampler_.fitting_rows(rows));
     check(cudaMemcpyAsync(logits_.as<float>(), all.data(), sizeof(float) * all.size(), cudaMemcpyHostToDevice,

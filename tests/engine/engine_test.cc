@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "engine/fake_device.h"
+#include "engine/fake_grammar.h"
 
 namespace outrider::engine {
 namespace {
@@ -210,6 +211,25 @@ TEST_P(EngineTest, GivesTheTokensOfThePlainModelAndKeepsItsDepth) {
   EXPECT_EQ(totals_.generation_tokens(), 60);
   EXPECT_EQ(totals_.prompt_tokens(), 20);
   EXPECT_EQ(totals_.finished(FinishReason::kLength), 5);
+}
+
+TEST_P(EngineTest, AGrammarEndsItsOutputAndADeadEndInItIsAnError) {
+  Engine& engine = start();
+  Received matches, dead_end, free;
+  Request whole = request({1, 2, 3}, 40, &matches), stuck = request({1, 2, 3}, 40, &dead_end),
+          plain = request({1, 2, 3}, 40, &free);
+  whole.grammar = std::make_shared<FakeGrammar>(9);
+  stuck.grammar = std::make_shared<FakeGrammar>(4, FakeGrammar::End::kDeadEnd);
+  const std::vector<int32_t> expected = predict(whole), unconstrained = predict(plain);
+  for (Request* r : {&whole, &stuck, &plain}) engine.submit(std::move(*r));
+  for (Received* r : {&matches, &dead_end, &free}) ASSERT_TRUE(r->wait());
+  EXPECT_EQ(matches.tokens(), expected);
+  EXPECT_EQ(matches.tokens().size(), 9u);
+  EXPECT_EQ(matches.reason(), FinishReason::kStop);
+  EXPECT_EQ(dead_end.tokens(), std::vector<int32_t>(expected.begin(), expected.begin() + 4));
+  EXPECT_EQ(dead_end.reason(), FinishReason::kError);
+  EXPECT_EQ(dead_end.error(), "the grammar has no way to go on");
+  EXPECT_EQ(free.tokens(), unconstrained);
 }
 
 TEST_P(EngineTest, ManyThreadsWithRandomCancelsGetExactlyOneLastOutputEach) {

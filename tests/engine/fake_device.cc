@@ -1,6 +1,8 @@
 #include "engine/fake_device.h"
 
 #include <algorithm>
+#include <memory>
+#include <span>
 #include <stdexcept>
 
 namespace outrider::engine {
@@ -22,8 +24,14 @@ uint64_t kv_of(int group, int64_t position, uint64_t state) {
 }
 // Ending tokens come before min_tokens too, where a sampler would mask them: the scheduler has to ignore them
 // there.
-int32_t next_token(uint64_t state, const sampling::SamplingParams& params, int64_t output_index) {
-  return int32_t(hash_all({state, params.seed, uint64_t(output_index)}) % kVocabulary);
+int32_t next_token(uint64_t state, const sampling::SamplingParams& params, int64_t output_index,
+                   std::span<const uint32_t> mask) {
+  std::vector<int32_t> ids;
+  for (int32_t id = 0; id < kVocabulary; ++id) {
+    if (mask.empty() || (mask[id / 32] >> (id % 32) & 1) != 0) ids.push_back(id);
+  }
+  require(!ids.empty(), "a mask that allows nothing");
+  return ids[hash_all({state, params.seed, uint64_t(output_index)}) % ids.size()];
 }
 
 }  // namespace
@@ -38,10 +46,16 @@ uint64_t hash_all(std::initializer_list<uint64_t> values) {
 }
 
 std::vector<int32_t> PlainModel::predict(const Request& request, int64_t max_model_len,
-                                         FinishReason* reason) const {
+                                         FinishReason* reason, bool* by_grammar) const {
   const sampling::SamplingParams& params = *request.params;
   std::vector<int32_t> tokens = request.prompt, outputs;
   const auto prompt_length = static_cast<int64_t>(tokens.size());
+  std::unique_ptr<sampling::GrammarMatcher> matcher;
+  std::vector<uint32_t> mask;
+  if (request.grammar) {
+    matcher = request.grammar->start();
+    mask.resize(request.grammar->mask_words());
+  }
   uint64_t full_sum = 0, chunk_sum = 0;
   for (int64_t p = 0;; ++p) {
     if (kv_.chunk_size > 0 && p % kv_.chunk_size == 0) chunk_sum = 0;
@@ -49,7 +63,9 @@ std::vector<int32_t> PlainModel::predict(const Request& request, int64_t max_mod
     for (int g = 0; g < kv_.num_groups(); ++g)
       (kv_.group_is_chunked[g] ? chunk_sum : full_sum) += kv_of(g, p, state);
     if (p + 1 < prompt_length) continue;
-    int32_t token = next_token(state, params, std::ssize(outputs));
+    const bool may_end = !params.ignore_eos && std::ssize(outputs) >= params.min_tokens;
+    if (matcher) matcher->fill(mask, may_end);
+    int32_t token = next_token(state, params, std::ssize(outputs), mask);
     tokens.push_back(token);
     outputs.push_back(token);
     bool is_stop = (!params.ignore_eos && std::ranges::count(params.eos_token_ids, token)) ||
@@ -58,6 +74,12 @@ std::vector<int32_t> PlainModel::predict(const Request& request, int64_t max_mod
     is_stop = is_stop && std::ssize(outputs) > params.min_tokens;
     if (reason) *reason = is_stop ? FinishReason::kStop : FinishReason::kLength;
     if (is_stop || full) return outputs;
+    if (!matcher) continue;
+    matcher->accept(token);
+    if (!matcher->complete()) continue;
+    if (reason) *reason = FinishReason::kStop;
+    if (by_grammar) *by_grammar = true;
+    return outputs;
   }
 }
 
@@ -187,7 +209,12 @@ void FakeDevice::run_row(const runner::StepPlan& plan, int row, runner::StepResu
           "a row samples exactly at the end of its sequence");
   if (!step.sample) return;
   require(step.output_index == std::ssize(slot.tokens) - slot.prompt_length, "wrong output_index");
-  int32_t token = next_token(state, *slot.params, step.output_index);
+  std::span<const uint32_t> mask;
+  if (step.mask >= 0) {
+    require(std::ssize(plan.masks) >= int64_t{step.mask + 1} * plan.mask_words, "a mask out of range");
+    mask = std::span(plan.masks).subspan(size_t(step.mask) * plan.mask_words, plan.mask_words);
+  }
+  int32_t token = next_token(state, *slot.params, step.output_index, mask);
   slot.tokens.push_back(token);
   result->sampled.push_back({.sequence = row, .token = token});
 }

@@ -1,0 +1,54 @@
+#include "grammar/compilation.h"
+
+#include <stdexcept>
+
+#include "grammar/xgrammar_hooks.h"
+
+namespace outrider::grammar {
+namespace {
+
+thread_local Compilation* current = nullptr;
+
+}  // namespace
+
+Compilation::Compilation(std::chrono::steady_clock::duration limit, const std::atomic<bool>& cancelled)
+    : deadline_(std::chrono::steady_clock::now() + limit), cancelled_(cancelled) {
+  current = this;
+}
+
+Compilation::~Compilation() { current = nullptr; }
+
+void Compilation::check() const {
+  if (cancelled_) throw std::runtime_error("the server is stopping");
+  if (std::chrono::steady_clock::now() > deadline_) {
+    throw std::runtime_error("takes too long to compile; make it smaller");
+  }
+}
+
+void Compilation::add_warning(const std::string& text) {
+  if (warning_.empty()) warning_ = text;
+}
+
+void check_compilation() {
+  if (current != nullptr) current->check();
+}
+
+}  // namespace outrider::grammar
+
+// XGrammar's log, which it lets its user provide (XGRAMMAR_LOG_CUSTOMIZE). Its fatal messages are about the grammar's text; its
+// warnings say which part of it will not be followed.
+namespace xgrammar {
+
+[[noreturn]] void LogFatalImpl(const std::string& file, int line, const std::string& message);
+void LogMessageImpl(const std::string& file, int line, int level, const std::string& message);
+
+void LogFatalImpl(const std::string&, int, const std::string& message) { throw std::runtime_error(message); }
+
+void LogMessageImpl(const std::string&, int, int level, const std::string& message) {
+  constexpr int kWarning = 2;
+  if (level == kWarning && outrider::grammar::current != nullptr) {
+    outrider::grammar::current->add_warning(message);
+  }
+}
+
+}  // namespace xgrammar
