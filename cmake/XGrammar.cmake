@@ -2,7 +2,7 @@
 # by side (40 s of one core in all; 120 s file by file). Its own flags: no warnings, and neither sanitizers nor coverage,
 # which would triple the time. Python bindings are left out.
 set(xgrammar ${CMAKE_SOURCE_DIR}/.xgrammar)
-if(NOT EXISTS ${xgrammar}/requirements.txt)
+if(NOT EXISTS ${xgrammar}/stamp)
   message(FATAL_ERROR "the sources of XGrammar are missing; scripts/install-deps.sh build fetches them")
 endif()
 file(GLOB xgrammar_sources ${xgrammar}/cpp/*.cc ${xgrammar}/cpp/converter_ext/*.cc ${xgrammar}/cpp/support/*.cc)

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -15,6 +16,7 @@
 #include "cli/startup.h"
 #include "config/help.h"
 #include "engine/engine.h"
+#include "grammar/compiler.h"
 #include "server/server.h"
 
 namespace outrider::cli {
@@ -51,6 +53,24 @@ void log_options(const config::ServeOptions& options) {
   log::info("non-default args: " + config::non_default_args(options));
   for (const std::string& note : options.notes) log::info(note);
   for (const std::string& warning : options.warnings) log::warning(warning);
+}
+
+// Special tokens are no text: only those that end a reply have a place in a grammar. `row`: values of a row
+// of logits.
+std::unique_ptr<sampling::GrammarCompiler> make_grammar_compiler(const TokenizerPtr& tokenizer,
+                                                                 const server::ServerOptions& options,
+                                                                 int row) {
+  std::vector<int32_t> end_ids = options.eos_token_ids;
+  if (const int32_t eos = tokenizer->eos_id(); eos >= 0 && std::ranges::count(end_ids, eos) == 0)
+    end_ids.push_back(eos);
+  return grammar::make_compiler([tokenizer, end_ids, row] {
+    grammar::Vocabulary vocabulary{.tokens = {}, .size = row, .end_ids = end_ids};
+    for (int32_t id = 0; id < std::min(tokenizer->size(), row); ++id) {
+      vocabulary.tokens.emplace_back(tokenizer->is_special(id) ? std::string_view()
+                                                               : tokenizer->token_bytes(id));
+    }
+    return vocabulary;
+  });
 }
 
 void log_defaults(const config::ServeOptions& options, const model::GenerationDefaults& defaults) {
@@ -103,7 +123,8 @@ int run(const config::ServeOptions& options, const Device& device) {
                         ledger.stage("build")));
   auto engine = std::make_shared<engine::Engine>(
       std::move(runner), engine_limits(options, device, plan.max_model_len), server.observer());
-  server.start(engine, tokenizer);
+  server.start(engine, tokenizer,
+               make_grammar_compiler(tokenizer, server.options(), model->config.vocab_size));
   ledger.stage("serve");
   log::info(ledger.text());
   log_ready(server, options);

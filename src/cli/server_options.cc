@@ -103,6 +103,7 @@ server::ServerOptions server_options(const config::ServeOptions& options, const 
   out.enable_auto_tool_choice = options.enable_auto_tool_choice;
   out.tool_format = tool_format(options.tool_call_parser);
   out.exclude_tools_when_tool_choice_none = options.exclude_tools_when_tool_choice_none;
+  out.json_any_whitespace = !options.guided_decoding_disable_any_whitespace;
   out.response_role = options.response_role;
   out.content_format = content_format(options.chat_template_content_format);
   out.chat_template = chat_template(options.chat_template, out.content_format);

@@ -76,6 +76,7 @@ struct ServeOptions {
   bool enable_auto_tool_choice = false;
   std::string tool_call_parser;
   bool exclude_tools_when_tool_choice_none = false;
+  bool guided_decoding_disable_any_whitespace = false;
 
   // Frontend
   std::string host = "127.0.0.1";

@@ -85,8 +85,8 @@ class Sampler {
   // least 1.
   int fitting_rows(std::span<const SampleRow> rows) const;
 
-  // logits [rows][vocab] in device memory, left as they are; masks [SampleRow::mask][mask_words], device: bits of
-  // the ids that a sampled row may take. A slot has at most one sampled row in a run.
+  // logits [rows][vocab] in device memory, left as they are; masks [SampleRow::mask][mask_words], device:
+  // bits of the ids that a sampled row may take. A slot has at most one sampled row in a run.
   void run(const float* logits, std::span<const SampleRow> rows, const uint32_t* masks,
            SampleResults& results, cudaStream_t stream);
 

@@ -46,7 +46,7 @@ struct Request {
   std::vector<int32_t> prompt;  // 1 .. max_model_len - 1 tokens
   std::shared_ptr<const sampling::SamplingParams> params;
   std::shared_ptr<const sampling::Grammar> grammar;  // what the output must match; null: anything
-  int64_t priority = 0;    // lower runs first, with the priority policy
+  int64_t priority = 0;                              // lower runs first, with the priority policy
   std::string cache_salt;  // prefix-cache entries are shared only between equal salts
   Clock::time_point arrival = Clock::now();
   OutputSink sink;

@@ -23,11 +23,11 @@ Output failed(RequestId id, std::string error) {
   return output;
 }
 
-// The next token's. Ending ids are no part of the grammar; where they may not end the output they are not sampled.
+// The next token's. Ending ids are no part of the grammar; where they may not end the output they are not
+// sampled.
 void fill_mask(Sequence* sequence) {
   const sampling::SamplingParams& params = *sequence->params;
-  sequence->matcher->fill(sequence->mask,
-                          !params.ignore_eos && sequence->num_outputs() >= params.min_tokens);
+  sequence->matcher->fill(sequence->mask, !params.ignore_eos && sequence->num_outputs() >= params.min_tokens);
 }
 
 }  // namespace
@@ -371,7 +371,8 @@ void Scheduler::open_grammar(Sequence* sequence, const sampling::Grammar& gramma
   fill_mask(sequence);
 }
 
-// Takes the newest token. False where it is the last: nothing can follow, or it broke the grammar; `output` says which.
+// Takes the newest token. False where it is the last: nothing can follow, or it broke the grammar; `output`
+// says which.
 bool Scheduler::follow_grammar(Sequence* sequence, Output* output) {
   try {
     sequence->matcher->accept(sequence->tokens.back());

@@ -25,7 +25,8 @@ struct Sequence {
   std::string cache_salt;
   int64_t prompt_length = 0;
   int64_t max_outputs = 0;  // max_tokens, cut at max_model_len
-  // With a grammar: has accepted every output in `tokens`; `mask` says what may follow them. Both outlive a preemption.
+  // With a grammar: has accepted every output in `tokens`; `mask` says what may follow them. Both outlive a
+  // preemption.
   std::unique_ptr<sampling::GrammarMatcher> matcher;
   std::vector<uint32_t> mask;
 

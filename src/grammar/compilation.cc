@@ -1,5 +1,6 @@
 #include "grammar/compilation.h"
 
+#include <ctime>
 #include <stdexcept>
 
 #include "grammar/xgrammar_hooks.h"
@@ -11,8 +12,14 @@ thread_local Compilation* current = nullptr;
 
 }  // namespace
 
-Compilation::Compilation(std::chrono::steady_clock::duration limit, const std::atomic<bool>& cancelled)
-    : deadline_(std::chrono::steady_clock::now() + limit), cancelled_(cancelled) {
+std::chrono::nanoseconds thread_cpu_time() {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+}
+
+Compilation::Compilation(std::chrono::nanoseconds limit, const std::atomic<bool>& cancelled)
+    : deadline_(thread_cpu_time() + limit), cancelled_(cancelled) {
   current = this;
 }
 
@@ -20,7 +27,7 @@ Compilation::~Compilation() { current = nullptr; }
 
 void Compilation::check() const {
   if (cancelled_) throw std::runtime_error("the server is stopping");
-  if (std::chrono::steady_clock::now() > deadline_) {
+  if (thread_cpu_time() > deadline_) {
     throw std::runtime_error("takes too long to compile; make it smaller");
   }
 }
@@ -35,8 +42,8 @@ void check_compilation() {
 
 }  // namespace outrider::grammar
 
-// XGrammar's log, which it lets its user provide (XGRAMMAR_LOG_CUSTOMIZE). Its fatal messages are about the grammar's text; its
-// warnings say which part of it will not be followed.
+// XGrammar's log, which it lets its user provide (XGRAMMAR_LOG_CUSTOMIZE). Its fatal messages are about the
+// grammar's text; its warnings say which part of it will not be followed.
 namespace xgrammar {
 
 [[noreturn]] void LogFatalImpl(const std::string& file, int line, const std::string& message);

@@ -5,10 +5,10 @@
 #include <cassert>
 #include <stdexcept>
 
+#include "grammar/compilation.h"
+
 namespace outrider::grammar {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 class Matcher final : public sampling::GrammarMatcher {
  public:
@@ -16,7 +16,7 @@ class Matcher final : public sampling::GrammarMatcher {
       : matcher_(compiled), token_time_(limits.token_time), time_left_(limits.base_time) {}
 
   void fill(std::span<uint32_t> allowed, bool may_end) override {
-    const Clock::time_point begin = Clock::now();
+    const std::chrono::nanoseconds begin = thread_cpu_time();
     auto words = static_cast<int64_t>(allowed.size());
     DLTensor mask{};
     mask.data = allowed.data();
@@ -32,9 +32,10 @@ class Matcher final : public sampling::GrammarMatcher {
   }
 
   void accept(int32_t token) override {
-    const Clock::time_point begin = Clock::now();
+    const std::chrono::nanoseconds begin = thread_cpu_time();
     time_left_ += token_time_;
-    if (!matcher_.AcceptToken(token)) throw std::runtime_error("the sampled token does not follow the grammar");
+    if (!matcher_.AcceptToken(token))
+      throw std::runtime_error("the sampled token does not follow the grammar");
     spend(begin);
   }
 
@@ -42,14 +43,14 @@ class Matcher final : public sampling::GrammarMatcher {
 
  private:
   // An ambiguous grammar can make each token cost more than the one before.
-  void spend(Clock::time_point begin) {
-    time_left_ -= Clock::now() - begin;
+  void spend(std::chrono::nanoseconds begin) {
+    time_left_ -= thread_cpu_time() - begin;
     if (time_left_.count() < 0) throw std::runtime_error("the grammar takes too much time to follow");
   }
 
   xgrammar::GrammarMatcher matcher_;
-  const Clock::duration token_time_;
-  Clock::duration time_left_;
+  const std::chrono::nanoseconds token_time_;
+  std::chrono::nanoseconds time_left_;
 };
 
 }  // namespace

@@ -99,7 +99,8 @@ class Compiler final : public sampling::GrammarCompiler {
     }
     wake_.notify_all();
     for (std::thread& thread : threads_) thread.join();
-    for (Task& task : queue_) task.done(nullptr, RequestError("the server is stopping", "Service Unavailable", 503));
+    for (Task& task : queue_)
+      task.done(nullptr, RequestError("the server is stopping", "Service Unavailable", 503));
   }
 
   void compile(GrammarSpec spec, Done done) override {
@@ -111,7 +112,8 @@ class Compiler final : public sampling::GrammarCompiler {
       }
     }
     if (done) {
-      done(nullptr, RequestError("Too many grammars wait to be compiled; try again later.", "Service Unavailable", 503));
+      done(nullptr, RequestError("Too many grammars wait to be compiled; try again later.",
+                                 "Service Unavailable", 503));
       return;
     }
     wake_.notify_one();
@@ -200,7 +202,8 @@ class Compiler final : public sampling::GrammarCompiler {
 
 }  // namespace
 
-std::unique_ptr<sampling::GrammarCompiler> make_compiler(std::function<Vocabulary()> vocabulary, Limits limits) {
+std::unique_ptr<sampling::GrammarCompiler> make_compiler(std::function<Vocabulary()> vocabulary,
+                                                         Limits limits) {
   return std::make_unique<Compiler>(std::move(vocabulary), limits);
 }
 

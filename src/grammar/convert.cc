@@ -9,7 +9,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 using Kind = sampling::GrammarSpec::Kind;
 
-// Spaces and line breaks in a row, in JSON: enough for deep indentation, and no reply can go on with nothing else.
+// Spaces and line breaks in a row, in JSON: enough for deep indentation, and no reply can go on with nothing
+// else.
 constexpr int kMaxWhitespace = 32;
 
 xgrammar::Grammar from_choices(const std::string& text) {

@@ -10,8 +10,8 @@ namespace outrider::grammar {
 // Throws std::runtime_error with a line about the text.
 xgrammar::Grammar convert(const sampling::GrammarSpec& spec);
 
-// The same schema in a form that XGrammar follows in full. Throws std::runtime_error naming the keyword where there is none:
-// XGrammar itself passes over what it does not know.
+// The same schema in a form that XGrammar follows in full. Throws std::runtime_error naming the keyword where
+// there is none: XGrammar itself passes over what it does not know.
 std::string checked_schema(const std::string& text);
 
 }  // namespace outrider::grammar

@@ -1,8 +1,9 @@
-// What XGrammar 0.2.8 makes of a JSON schema: of $ref, const, enum, anyOf, oneOf, allOf and type it follows the first that is
-// there, and leaves out what stands beside it and keywords that it does not know. Here such schemas are refused, or written
-// so that nothing is left out.
+// What XGrammar 0.2.8 makes of a JSON schema: of $ref, const, enum, anyOf, oneOf, allOf and type it follows
+// the first that is there, and leaves out what stands beside it and keywords that it does not know. Here such
+// schemas are refused, or written so that nothing is left out.
 #include <algorithm>
-#include <array>
+#include <cstdint>
+#include <cstdio>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <string_view>
@@ -16,17 +17,45 @@ using Json = nlohmann::ordered_json;
 
 constexpr int kMaxDepth = 64;
 
-constexpr std::string_view kUnknown[] = {
-    "not",      "if",          "then",        "else",        "dependentRequired", "dependentSchemas", "dependencies",
-    "contains", "minContains", "maxContains", "$dynamicRef", "$recursiveRef",     "additionalItems"};
+constexpr std::string_view kUnknown[] = {"not",
+                                         "if",
+                                         "then",
+                                         "else",
+                                         "dependentRequired",
+                                         "dependentSchemas",
+                                         "dependencies",
+                                         "contains",
+                                         "minContains",
+                                         "maxContains",
+                                         "$dynamicRef",
+                                         "$recursiveRef",
+                                         "patternProperties",
+                                         "propertyNames",
+                                         "additionalItems"};
 
 // That say what values there are, apart from `type` and those in kFirst.
-constexpr std::string_view kConstraints[] = {
-    "properties",       "required",         "additionalProperties", "patternProperties", "propertyNames",
-    "minProperties",    "maxProperties",    "unevaluatedProperties", "items",            "prefixItems",
-    "minItems",         "maxItems",         "unevaluatedItems",      "minLength",        "maxLength",
-    "pattern",          "format",           "minimum",               "maximum",          "exclusiveMinimum",
-    "exclusiveMaximum", "multipleOf"};
+constexpr std::string_view kConstraints[] = {"properties",
+                                             "required",
+                                             "additionalProperties",
+                                             "patternProperties",
+                                             "propertyNames",
+                                             "minProperties",
+                                             "maxProperties",
+                                             "unevaluatedProperties",
+                                             "items",
+                                             "prefixItems",
+                                             "minItems",
+                                             "maxItems",
+                                             "unevaluatedItems",
+                                             "minLength",
+                                             "maxLength",
+                                             "pattern",
+                                             "format",
+                                             "minimum",
+                                             "maximum",
+                                             "exclusiveMinimum",
+                                             "exclusiveMaximum",
+                                             "multipleOf"};
 // In XGrammar's order.
 constexpr std::string_view kFirst[] = {"$ref", "const", "enum", "anyOf", "oneOf", "allOf"};
 // From these it knows the type when none is given.
@@ -51,6 +80,7 @@ class Checker {
     if (depth > kMaxDepth) refuse("is nested deeper than " + std::to_string(kMaxDepth) + " schemas");
     if (!schema.is_object()) return;  // true, false; XGrammar says what is wrong with anything else
     if (const std::string_view* keyword = first_of(schema, kUnknown)) refuse_keyword(*keyword);
+    write_in_ascii(schema);
     if (const auto unique = schema.find("uniqueItems"); unique != schema.end() && *unique != false)
       refuse_keyword("uniqueItems");
     const std::string_view* first = first_of(schema, kFirst);
@@ -69,6 +99,33 @@ class Checker {
     refuse("the keyword " + quoted(keyword) + " is not supported");
   }
 
+  // Only such patterns become automata that know of JSON's quotes.
+  static void write_in_ascii(Json& schema) {
+    const auto pattern = schema.find("pattern");
+    if (pattern == schema.end() || !pattern->is_string()) return;
+    const std::string& text = pattern->get_ref<const std::string&>();
+    std::string ascii;
+    for (size_t at = 0; at < text.size();) {
+      const auto lead = static_cast<unsigned char>(text[at]);
+      const size_t length = lead < 0x80   ? 1
+                            : lead < 0xe0 ? 2
+                            : lead < 0xf0 ? 3
+                                          : 4;  // JSON texts are valid UTF-8
+      if (length == 1) {
+        ascii += text[at++];
+        continue;
+      }
+      uint32_t code_point = lead & (0x7fu >> length);
+      for (size_t i = 1; i < length; ++i)
+        code_point = code_point << 6 | (static_cast<unsigned char>(text[at + i]) & 0x3f);
+      char escape[16];
+      std::snprintf(escape, sizeof escape, "\\u{%x}", code_point);
+      ascii += escape;
+      at += length;
+    }
+    *pattern = ascii;
+  }
+
   static void check_neighbours(Json& schema, std::string_view first) {
     for (const std::string_view keyword : kFirst) {
       if (keyword != first && schema.contains(keyword)) refuse_pair(first, keyword);
@@ -83,8 +140,9 @@ class Checker {
     if (first == "const") {
       if (!has_type(options, *type)) refuse("`const` is not of the `type` beside it");
     } else if (first == "enum") {
-      const bool all = options.is_array() && std::all_of(options.begin(), options.end(),
-                                                         [&](const Json& value) { return has_type(value, *type); });
+      const bool all =
+          options.is_array() && std::all_of(options.begin(), options.end(),
+                                            [&](const Json& value) { return has_type(value, *type); });
       if (!all) refuse("a value of `enum` is not of the `type` beside it");
     } else if (options.is_array()) {
       for (Json& option : options) add_type(option, *type);
@@ -137,7 +195,8 @@ class Checker {
         for (Json& part : *parts) check(part, depth + 1);
       }
     }
-    for (const char* keyword : {"items", "additionalProperties", "unevaluatedProperties", "unevaluatedItems"}) {
+    for (const char* keyword :
+         {"items", "additionalProperties", "unevaluatedProperties", "unevaluatedItems"}) {
       if (const auto part = schema.find(keyword); part != schema.end()) check(*part, depth + 1);
     }
   }

@@ -1,5 +1,6 @@
-// Comes before every other line of XGrammar's sources (cmake/XGrammar.cmake). Its part of a compilation that takes long is the
-// mask of each state, computed in turn by a function of this name: between two of them the compilation may be given up.
+// Comes before every other line of XGrammar's sources (cmake/XGrammar.cmake). Its part of a compilation that
+// takes long is the mask of each state, computed in turn by a function of this name: between two of them the
+// compilation may be given up.
 #pragma once
 
 namespace outrider::grammar {

@@ -1,4 +1,5 @@
-// What an output must match, as engine and server see it. src/grammar implements this; tests script their own.
+// What an output must match, as engine and server see it. src/grammar implements this; tests script their
+// own.
 #pragma once
 
 #include <cstdint>
@@ -30,10 +31,12 @@ struct GrammarSpec {
 class GrammarMatcher {
  public:
   virtual ~GrammarMatcher() = default;
-  // Bits of the ids that may come next; the model's own end-of-sequence ids where the output may end here and `may_end`.
-  // Writes all mask_words() words. Throws std::runtime_error when following the output has become too costly.
+  // Bits of the ids that may come next; the model's own end-of-sequence ids where the output may end here and
+  // `may_end`. Writes all mask_words() words. Throws std::runtime_error when following the output has become
+  // too costly.
   virtual void fill(std::span<uint32_t> allowed, bool may_end) = 0;
-  // A sampled token that does not end the output. Throws std::runtime_error when the grammar has no place for it.
+  // A sampled token that does not end the output. Throws std::runtime_error when the grammar has no place for
+  // it.
   virtual void accept(int32_t token) = 0;
   // Whether the output matches as it is.
   virtual bool complete() const = 0;

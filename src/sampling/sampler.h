@@ -1,6 +1,6 @@
 // From one row of logits to a token, in vLLM's order:
-//   raw logprobs; a grammar's mask; allowed ids; bad words; min_tokens; logit_bias; repetition, frequency, presence penalties;
-//   greedy: argmax. Otherwise temperature, min_p, top_k, top_p, draw.
+//   raw logprobs; a grammar's mask; allowed ids; bad words; min_tokens; logit_bias; repetition, frequency,
+//   presence penalties; greedy: argmax. Otherwise temperature, min_p, top_k, top_p, draw.
 // The draw depends on the row, the parameters, the history, the seed and the output index: never on the
 // batch. Logits from a broken model do no harm: NaN counts as -inf, and a row of nothing else yields token 0.
 #pragma once
@@ -30,8 +30,8 @@ struct Sample {
 // Owns scratch memory: one for each thread that samples.
 class Sampler {
  public:
-  // Overwrites `logits` [vocab, at least 1]. `output_index` = tokens the request has sampled before. `mask`: bits of the ids
-  // that may be taken, all of the row's; empty: any.
+  // Overwrites `logits` [vocab, at least 1]. `output_index` = tokens the request has sampled before. `mask`:
+  // bits of the ids that may be taken, all of the row's; empty: any.
   Sample sample(std::span<float> logits, const SamplingParams& params, const TokenHistory& history,
                 int output_index, std::span<const uint32_t> mask = {});
 

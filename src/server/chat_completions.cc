@@ -5,13 +5,17 @@
 #include "server/chat_prompt.h"
 #include "server/chat_writer.h"
 #include "server/request_common.h"
+#include "server/structured_outputs.h"
 
 namespace outrider::server {
 namespace {
 
 struct ToolUse {
   Json offered;  // what the template shows; null: nothing
-  bool parse = false;
+  std::optional<chat::ToolFormat> parse;
+  bool forced = false;                           // the reply can be nothing but calls
+  std::string named;                             // the function whose arguments the reply is
+  std::optional<sampling::GrammarSpec> grammar;  // where forced
 };
 
 ToolUse resolve_tools(const ChatFields& fields, const ServerOptions& options) {
@@ -22,16 +26,25 @@ ToolUse resolve_tools(const ChatFields& fields, const ServerOptions& options) {
     if (!options.exclude_tools_when_tool_choice_none) use.offered = fields.tools;
     return use;
   }
-  if (choice.is_object())
-    throw RequestError("`tool_choice` naming a function is not supported yet; use \"auto\".");
-  if (choice == "required")
-    throw RequestError("`tool_choice` \"required\" is not supported yet; use \"auto\".");
+  if (choice.is_object() || choice == "required") {
+    use.offered = fields.tools;
+    use.forced = true;
+    if (choice.is_object()) {
+      use.named = choice["function"]["name"].get<std::string>();
+      use.grammar = named_call_grammar(fields.tools, use.named, options);
+    } else {
+      use.parse =
+          chat::ToolFormat::kJson;  // as which the grammar has it, whatever the model was trained to write
+      use.grammar = required_call_grammar(fields.tools, options);
+    }
+    return use;
+  }
   if (!options.enable_auto_tool_choice || !options.tool_format) {
     throw RequestError(
         "\"auto\" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set");
   }
   use.offered = fields.tools;
-  use.parse = true;
+  use.parse = options.tool_format;
   return use;
 }
 
@@ -71,11 +84,6 @@ std::string text_of_last_message(const Json& messages, const std::string& role) 
                                                                   : std::string();
 }
 
-void refuse_chat_fields(const ChatFields& fields) {
-  if (!fields.structural_tag.is_null()) throw RequestError("`structural_tag` is not supported yet.");
-  refuse_unsupported(fields);
-}
-
 }  // namespace
 
 PreparedRequest prepare_chat(const Service& service, const HttpRequest& request) {
@@ -83,8 +91,13 @@ PreparedRequest prepare_chat(const Service& service, const HttpRequest& request)
   const Json body = read_json_body(request, options.limits);
   const ChatFields fields = read_chat_fields(body);
   check_model(fields.model, options);
-  refuse_chat_fields(fields);
-  const ToolUse tools = resolve_tools(fields, options);
+  refuse_unsupported(fields);
+  ToolUse tools = resolve_tools(fields, options);
+  std::optional<sampling::GrammarSpec> grammar = read_chat_grammar(fields, options);
+  if (grammar && tools.forced) {
+    throw RequestError("`tool_choice` and `" + grammar->field +
+                       "` both say what the reply must be; leave one out.");
+  }
 
   Job job = make_job(service, fields, "chatcmpl-" + base_request_id(request, fields.request_id));
   const bool add_generation_prompt = fields.add_generation_prompt.value_or(true);
@@ -104,6 +117,7 @@ PreparedRequest prepare_chat(const Service& service, const HttpRequest& request)
   wanted.prompt = fields.prompt_logprobs;
   job.params = make_sampling_params(fields, options, *service.tokenizer, max_tokens, wanted);
   job.text = make_text_options(fields, job.params);
+  job.grammar_spec = std::move(tools.forced ? tools.grammar : grammar);
   apply_engine_rules(fields, options, wanted, job);
 
   ChatShape shape;
@@ -114,7 +128,9 @@ PreparedRequest prepare_chat(const Service& service, const HttpRequest& request)
   shape.show_prompt_logprobs = wanted.prompt.has_value();
   shape.return_token_ids = fields.return_token_ids.value_or(false);
   shape.usage_details = options.enable_prompt_tokens_details;
-  if (tools.parse) shape.tools = options.tool_format;
+  shape.tools = tools.parse;
+  shape.forced_calls = tools.forced;
+  shape.named_tool = tools.named;
   job.keep_tokens = shape.logprobs || shape.return_token_ids;
   const bool as_ids = fields.return_tokens_as_token_ids.value_or(options.return_tokens_as_token_ids);
   auto writer = std::make_unique<ChatWriter>(job, std::move(shape), TokenNames(service.tokenizer, as_ids));

@@ -75,7 +75,10 @@ ChatWriter::ToolProgress& ChatWriter::progress(int index) {
 std::string ChatWriter::event(const Job& job, Choice& choice, const Delta& delta) {
   std::string out = event_head(choice.index);
   bool saw_calls = false;
-  if (shape_.tools) {
+  if (!shape_.named_tool.empty()) {
+    saw_calls = true;
+    append_tool_delta(out, named_delta(choice, delta));
+  } else if (shape_.tools) {
     ToolProgress& tool = progress(choice.index);
     chat::ToolDelta step = tool.stream.push(delta.text);
     if (choice.done()) {
@@ -109,6 +112,10 @@ std::string ChatWriter::event(const Job& job, Choice& choice, const Delta& delta
   return out + "}\n\n";
 }
 
+chat::ToolDelta ChatWriter::named_delta(const Choice& choice, const Delta& delta) const {
+  return {{}, {{0, choice.started ? std::string() : shape_.named_tool, delta.text}}};
+}
+
 void ChatWriter::append_tool_delta(std::string& out, const chat::ToolDelta& delta) const {
   out += '{';
   if (!delta.content.empty() || delta.calls.empty()) {
@@ -124,7 +131,7 @@ void ChatWriter::append_tool_delta(std::string& out, const chat::ToolDelta& delt
     const bool opens = !call.name.empty();
     if (opens) {
       out += "\"id\":\"chatcmpl-tool-" + random_hex(32) + "\",\"type\":\"function\",";
-    } else if (*shape_.tools == chat::ToolFormat::kPythonic) {
+    } else if (shape_.tools == chat::ToolFormat::kPythonic) {
       out += "\"id\":null,";
     }
     out += "\"index\":" + std::to_string(call.index) + ",\"function\":{";
@@ -170,7 +177,9 @@ std::string ChatWriter::whole(const Job& job, const std::vector<Choice>& choices
 
 void ChatWriter::append_choice(std::string& out, const Choice& choice) const {
   chat::ParsedReply reply;
-  if (shape_.tools) {
+  if (!shape_.named_tool.empty()) {
+    reply.calls.push_back({shape_.named_tool, choice.text.text()});
+  } else if (shape_.tools) {
     reply = chat::parse_reply(*shape_.tools, choice.text.text());
   } else {
     reply.content = choice.text.text();
@@ -180,7 +189,7 @@ void ChatWriter::append_choice(std::string& out, const Choice& choice) const {
   out += "{\"index\":" + std::to_string(choice.index) + ",\"message\":{\"role\":";
   append_string(out, shape_.role);
   out += ",\"content\":";
-  if (calls && reply.content.empty()) {
+  if (calls && reply.content.empty() && !shape_.forced_calls) {
     out += "null";
   } else {
     append_string(out, reply.content);
@@ -190,7 +199,9 @@ void ChatWriter::append_choice(std::string& out, const Choice& choice) const {
   out += ",\"reasoning_content\":null},\"logprobs\":";
   append_logprobs(out, choice.tokens);
   out += ",\"finish_reason\":";
-  append_string(out, calls && choice.finish_reason == "stop" ? "tool_calls" : choice.finish_reason);
+  // In vLLM a forced call stops, in a stream it ends with "tool_calls".
+  const bool by_calls = calls && !shape_.forced_calls && choice.finish_reason == "stop";
+  append_string(out, by_calls ? "tool_calls" : choice.finish_reason);
   out += ",\"stop_reason\":";
   append_stop_reason(out, choice.stop_reason);
   out += ",\"token_ids\":";

@@ -17,6 +17,8 @@ struct ChatShape {
   bool return_token_ids = false;
   bool usage_details = false;
   std::optional<chat::ToolFormat> tools;  // set when the reply may hold tool calls
+  bool forced_calls = false;              // tool_choice left it nothing else,
+  std::string named_tool;                 // or even named the function: the reply is its arguments
 };
 
 class ChatWriter : public ReplyWriter {
@@ -40,6 +42,7 @@ class ChatWriter : public ReplyWriter {
   void append_event_tail(std::string& out, const Job& job, const Choice& choice,
                          int64_t completion_tokens) const;
   void append_logprobs(std::string& out, const std::vector<engine::OutputToken>& tokens) const;
+  chat::ToolDelta named_delta(const Choice& choice, const Delta& delta) const;
   void append_tool_delta(std::string& out, const chat::ToolDelta& delta) const;
   void append_choice(std::string& out, const Choice& choice) const;
   ToolProgress& progress(int index);

@@ -5,6 +5,7 @@
 #include "server/json_text.h"
 #include "server/logprobs.h"
 #include "server/request_common.h"
+#include "server/structured_outputs.h"
 
 namespace outrider::server {
 namespace {
@@ -235,6 +236,7 @@ PreparedRequest prepare_completion(const Service& service, const HttpRequest& re
   const CompletionFields fields = read_completion_fields(body);
   check_model(fields.model, options);
   refuse_completion_fields(fields);
+  std::optional<sampling::GrammarSpec> grammar = read_grammar(fields, options);
 
   Job job = make_job(service, fields, "cmpl-" + base_request_id(request, fields.request_id));
   CompletionShape shape;
@@ -262,6 +264,7 @@ PreparedRequest prepare_completion(const Service& service, const HttpRequest& re
   const Logprobs wanted = wanted_logprobs(fields);
   job.params = make_sampling_params(fields, options, *service.tokenizer, max_tokens, wanted);
   job.text = make_text_options(fields, job.params);
+  job.grammar_spec = std::move(grammar);
   apply_engine_rules(fields, options, wanted, job);
 
   if (fields.logprobs) shape.logprobs = job.params.logprobs;

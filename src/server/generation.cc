@@ -88,6 +88,7 @@ void Generation::submit(size_t choice) {
   engine::Request request;
   request.prompt = job_.prompts[choices_[choice].prompt];
   request.params = std::move(params);
+  request.grammar = job_.grammar;
   request.priority = job_.priority;
   request.cache_salt = job_.cache_salt;
   request.arrival = job_.arrival;

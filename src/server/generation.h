@@ -31,6 +31,8 @@ struct Job {
   bool keep_tokens = false;       // the writer needs token ids or logprobs of the whole reply
   int64_t priority = 0;
   std::string cache_salt;
+  std::optional<sampling::GrammarSpec> grammar_spec;  // what every output must match,
+  std::shared_ptr<const sampling::Grammar> grammar;   // and the same compiled
   engine::Clock::time_point arrival = engine::Clock::now();
   // Refused by an engine rule: plain 400, or an event when streaming.
   std::optional<std::string> late_error;

@@ -75,6 +75,7 @@ struct ServerOptions {
   bool enable_auto_tool_choice = false;
   std::optional<chat::ToolFormat> tool_format;
   bool exclude_tools_when_tool_choice_none = false;
+  bool json_any_whitespace = true;  // structured outputs: free white space between JSON's tokens
   std::string response_role = "assistant";
 
   std::shared_ptr<const chat::ChatTemplate> chat_template;          // null: Llama 4's own format

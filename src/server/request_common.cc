@@ -43,6 +43,42 @@ void log_request(const Service& service, const Job& job) {
   }
 }
 
+void start(Service& service, PreparedRequest prepared, const ResponderPtr& responder) {
+  if (!enter(service, prepared.job)) {
+    HttpResponse full = error_response(503, "Service Unavailable",
+                                       "Too many requests wait or run already (--max-num-queued-reqs, "
+                                       "--max-num-queued-tokens); try again later.");
+    full.headers.emplace_back("retry-after", "1");
+    responder->send(std::move(full));
+    return;
+  }
+  log_request(service, prepared.job);
+  std::make_shared<Generation>(service, std::move(prepared.job), std::move(prepared.writer), responder)
+      ->start();
+}
+
+// The compiler's threads do the work and hand it back to the connection's executor.
+void compile_and_start(Service& service, std::shared_ptr<PreparedRequest> prepared,
+                       const ResponderPtr& responder) {
+  auto finish = [&service, prepared, responder](std::shared_ptr<const sampling::Grammar> grammar,
+                                                const std::optional<RequestError>& error) {
+    Job& job = prepared->job;
+    if (error && (!job.stream || error->status() != 400)) {
+      responder->send(error_response(*error));
+      return;
+    }
+    if (error) job.late_error = error->what();
+    job.grammar = std::move(grammar);
+    start(service, std::move(*prepared), responder);
+  };
+  service.grammars->compile(
+      *prepared->job.grammar_spec, [finish, responder](std::shared_ptr<const sampling::Grammar> grammar,
+                                                       std::optional<RequestError> error) {
+        responder->post(
+            [finish, grammar = std::move(grammar), error = std::move(error)] { finish(grammar, error); });
+      });
+}
+
 }  // namespace
 
 Json read_json_body(const HttpRequest& request, const Limits& limits) {
@@ -130,20 +166,12 @@ void prepare_and_start(Service& service, HttpRequest request, ResponderPtr respo
       [&service, work, responder] {
         if (work->error) {
           responder->send(std::move(*work->error));
-          return;
+        } else if (!work->prepared->job.grammar_spec || work->prepared->job.late_error) {
+          start(service, std::move(*work->prepared), responder);
+        } else {
+          compile_and_start(service, std::make_shared<PreparedRequest>(std::move(*work->prepared)),
+                            responder);
         }
-        if (!enter(service, work->prepared->job)) {
-          HttpResponse full = error_response(503, "Service Unavailable",
-                                             "Too many requests wait or run already (--max-num-queued-reqs, "
-                                             "--max-num-queued-tokens); try again later.");
-          full.headers.emplace_back("retry-after", "1");
-          responder->send(std::move(full));
-          return;
-        }
-        log_request(service, work->prepared->job);
-        std::make_shared<Generation>(service, std::move(work->prepared->job),
-                                     std::move(work->prepared->writer), responder)
-            ->start();
       });
 }
 

@@ -46,6 +46,7 @@ const Field<GenerationFields> kGenerationTable[] = {
     {"guided_choice", &GenerationFields::guided_choice},
     {"guided_grammar", &GenerationFields::guided_grammar},
     {"guided_decoding_backend", &GenerationFields::guided_decoding_backend},
+    {"guided_whitespace_pattern", &GenerationFields::guided_whitespace_pattern},
     {"structured_outputs", &GenerationFields::structured_outputs},
 };
 

@@ -27,7 +27,8 @@ struct GenerationFields {
   StringList stop, bad_words;
   std::optional<std::vector<int64_t>> stop_token_ids, allowed_token_ids;
   Json logit_bias, stream_options_json, response_format, logits_processors;
-  Json guided_json, guided_regex, guided_choice, guided_grammar, guided_decoding_backend, structured_outputs;
+  Json guided_json, guided_regex, guided_choice, guided_grammar, guided_decoding_backend,
+      guided_whitespace_pattern, structured_outputs;
   std::optional<StreamOptions> stream_options;
 
   bool streaming() const { return stream.value_or(false); }

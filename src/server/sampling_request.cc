@@ -168,21 +168,6 @@ void refuse_unsupported(const GenerationFields& fields) {
   if (fields.use_beam_search.value_or(false)) refuse_field("use_beam_search");
   if (!fields.logits_processors.is_null() && !fields.logits_processors.empty())
     refuse_field("logits_processors");
-  if (!fields.guided_decoding_backend.is_null()) {
-    refuse("Request-level structured output backend selection is no longer supported.");
-  }
-  if (!fields.guided_json.is_null()) refuse_field("guided_json");
-  if (!fields.guided_regex.is_null()) refuse_field("guided_regex");
-  if (!fields.guided_choice.is_null()) refuse_field("guided_choice");
-  if (!fields.guided_grammar.is_null()) refuse_field("guided_grammar");
-  if (!fields.structured_outputs.is_null()) refuse_field("structured_outputs");
-  if (fields.response_format.is_object()) {
-    const auto type = fields.response_format.find("type");
-    if (type == fields.response_format.end() || *type != "text") {
-      const std::string name = type != fields.response_format.end() ? python_repr(*type, 100) : "None";
-      refuse("`response_format` of type " + name + " is not supported yet.");
-    }
-  }
 }
 
 sampling::SamplingParams make_sampling_params(const GenerationFields& fields, const ServerOptions& options,

@@ -128,6 +128,7 @@ Server::Server(ServerOptions options) : impl_(std::make_unique<Impl>(std::move(o
 Server::~Server() {
   impl_->stop_threads();
   impl_->close_acceptor();
+  impl_->service.grammars.reset();
   impl_->service.engine.reset();
 }
 
@@ -206,7 +207,8 @@ void Server::Impl::print_routes() const {
 }
 
 void Server::start(std::shared_ptr<engine::Engine> engine,
-                   std::shared_ptr<const tokenizer::Tokenizer> tokenizer) {
+                   std::shared_ptr<const tokenizer::Tokenizer> tokenizer,
+                   std::unique_ptr<sampling::GrammarCompiler> grammars) {
   Impl& impl = *impl_;
   observer();
   impl.service.tokenizer = std::move(tokenizer);
@@ -215,6 +217,7 @@ void Server::start(std::shared_ptr<engine::Engine> engine,
                                     impl.service.options.max_queued_tokens);
   impl.fill_cache_config(*engine);
   impl.service.engine = std::make_shared<EngineAdapter>(std::move(engine));
+  impl.service.grammars = std::move(grammars);
   error_code error;
   impl.acceptor.listen(impl.service.options.backlog, error);
   if (error) throw StartupError("cannot listen: " + error.message());

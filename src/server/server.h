@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "engine/engine.h"
+#include "sampling/grammar.h"
 #include "server/options.h"
 #include "tokenizer/tokenizer.h"
 
@@ -32,7 +33,8 @@ class Server {
   engine::StatsObserver* observer();
 
   // Listens and answers from here on.
-  void start(std::shared_ptr<engine::Engine> engine, std::shared_ptr<const tokenizer::Tokenizer> tokenizer);
+  void start(std::shared_ptr<engine::Engine> engine, std::shared_ptr<const tokenizer::Tokenizer> tokenizer,
+             std::unique_ptr<sampling::GrammarCompiler> grammars);
 
   // Returns after SIGINT, SIGTERM or shutdown() when running requests have ended or the drain time is over (a
   // second signal ends them at once), or when the engine has died. Exit code: 0 or 1.

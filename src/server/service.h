@@ -4,6 +4,7 @@
 #include <atomic>
 #include <memory>
 
+#include "sampling/grammar.h"
 #include "server/admission.h"
 #include "server/engine_client.h"
 #include "server/metrics.h"
@@ -19,9 +20,9 @@ struct Service {
   std::shared_ptr<Metrics> metrics;
   Seeds seeds;
   Admission admission;
-  std::atomic<int64_t> load{0};  // generation requests under way
-  std::shared_ptr<EngineClient>
-      engine;  // last: unfinished requests die with it and still report to the others
+  std::atomic<int64_t> load{0};          // generation requests under way
+  std::shared_ptr<EngineClient> engine;  // unfinished requests die with it and still report to the others
+  std::shared_ptr<sampling::GrammarCompiler> grammars;  // last: what it compiles goes to the engine
 };
 
 }  // namespace outrider::server

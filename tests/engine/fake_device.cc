@@ -45,8 +45,8 @@ uint64_t hash_all(std::initializer_list<uint64_t> values) {
   return h;
 }
 
-std::vector<int32_t> PlainModel::predict(const Request& request, int64_t max_model_len,
-                                         FinishReason* reason, bool* by_grammar) const {
+std::vector<int32_t> PlainModel::predict(const Request& request, int64_t max_model_len, FinishReason* reason,
+                                         bool* by_grammar) const {
   const sampling::SamplingParams& params = *request.params;
   std::vector<int32_t> tokens = request.prompt, outputs;
   const auto prompt_length = static_cast<int64_t>(tokens.size());

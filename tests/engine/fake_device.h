@@ -4,7 +4,8 @@
 //
 // State of position p: state(p) = H(token, p, sum over full groups g and q < p of kv(g, q), sum over chunked
 // groups g and q in the chunk of p, q < p, of kv(g, q)) with kv(g, q) = H(g, q, state(q)). The next token is
-// H(state, seed, output index), as a place among the ids that the mask allows. `predict` computes the same from the tokens alone.
+// H(state, seed, output index), as a place among the ids that the mask allows. `predict` computes the same
+// from the tokens alone.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +28,8 @@ uint64_t hash_all(std::initializer_list<uint64_t> values);
 class PlainModel {
  public:
   explicit PlainModel(const model::KvGeometry& kv) : kv_(kv) {}
-  // Tokens of a request that nothing disturbs, the one that ends it included. `by_grammar`: its grammar ended it.
+  // Tokens of a request that nothing disturbs, the one that ends it included. `by_grammar`: its grammar ended
+  // it.
   std::vector<int32_t> predict(const Request& request, int64_t max_model_len, FinishReason* reason = nullptr,
                                bool* by_grammar = nullptr) const;
 

@@ -1,5 +1,6 @@
-// A grammar of the fake device's vocabulary: what may come next depends on every output before, so that a mask that is late,
-// early or another request's gives other tokens. After `length` outputs the text matches and nothing may follow.
+// A grammar of the fake device's vocabulary: what may come next depends on every output before, so that a
+// mask that is late, early or another request's gives other tokens. After `length` outputs the text matches
+// and nothing may follow.
 #pragma once
 
 #include <memory>
@@ -16,7 +17,9 @@ class FakeGrammar : public sampling::Grammar {
   explicit FakeGrammar(int length, End end = End::kMatches) : length_(length), end_(end) {}
 
   int mask_words() const override { return 2; }
-  std::unique_ptr<sampling::GrammarMatcher> start() const override { return std::make_unique<Matcher>(length_, end_); }
+  std::unique_ptr<sampling::GrammarMatcher> start() const override {
+    return std::make_unique<Matcher>(length_, end_);
+  }
 
   // Ids that may end an output wherever the grammar allows them.
   static constexpr int32_t kEndIds[] = {1, 7};

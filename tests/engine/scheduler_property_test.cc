@@ -125,7 +125,8 @@ class Trace {
     expected.tokens = model_.predict(request, setting_.options.max_model_len, &expected.reason, &by_grammar);
     bool by_eos =
         !params->ignore_eos && std::ranges::count(params->eos_token_ids, expected.tokens.back()) > 0;
-    if (expected.reason == FinishReason::kStop && !by_eos && !by_grammar) expected.stop_token = expected.tokens.back();
+    if (expected.reason == FinishReason::kStop && !by_eos && !by_grammar)
+      expected.stop_token = expected.tokens.back();
     requests_.emplace(id, std::move(expected));
     ids_.push_back(id);
     scheduler_.add(id, std::move(request), now_);
@@ -172,8 +173,8 @@ class Trace {
     return true;
   }
 
-  // It may sit out the step in flight while room is made for it, and with a grammar one more, planned before its last token
-  // was read.
+  // It may sit out the step in flight while room is made for it, and with a grammar one more, planned before
+  // its last token was read.
   void check_first_in_line() {
     auto first = scheduler_.first_in_line();
     bool same = first && last_first_ && first->id == last_first_->id;

@@ -18,6 +18,15 @@ engine::RequestId FakeEngine::submit(engine::Request request) {
   return id;
 }
 
+void FakeGrammarCompiler::compile(sampling::GrammarSpec spec, Done done) {
+  class Grammar : public sampling::Grammar {
+    std::unique_ptr<sampling::GrammarMatcher> start() const override { return nullptr; }
+    int mask_words() const override { return 0; }
+  };
+  specs.push_back(std::move(spec));
+  done(error ? nullptr : std::make_shared<Grammar>(), error);
+}
+
 void FakeResponder::send(HttpResponse given) {
   EXPECT_FALSE(ended) << "answered twice";
   response = std::move(given);
@@ -58,6 +67,7 @@ Harness::Harness() {
   options.access_log = false;
   options.eos_token_ids = {4065, 4071, 4072};
   service.engine = engine;
+  service.grammars = grammars;
   service.metrics = std::make_shared<Metrics>(options);
 }
 

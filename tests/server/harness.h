@@ -32,6 +32,15 @@ class FakeEngine : public EngineClient {
   int prefix_resets = 0;
 };
 
+// Takes every grammar for good, unless there is an error to tell.
+class FakeGrammarCompiler : public sampling::GrammarCompiler {
+ public:
+  void compile(sampling::GrammarSpec spec, Done done) override;
+
+  std::vector<sampling::GrammarSpec> specs;
+  std::optional<RequestError> error;
+};
+
 class FakeResponder : public Responder {
  public:
   void send(HttpResponse response) override;
@@ -73,6 +82,7 @@ class Harness {
 
   Service service;
   std::shared_ptr<FakeEngine> engine = std::make_shared<FakeEngine>();
+  std::shared_ptr<FakeGrammarCompiler> grammars = std::make_shared<FakeGrammarCompiler>();
   Router router{service};
 };
 

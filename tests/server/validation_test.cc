@@ -62,11 +62,30 @@ TEST_F(Validation, sampling_values_out_of_range_are_refused_with_vllms_texts) {
       {R"("allowed_token_ids":[])", "allowed_token_ids is not None and empty!"},
       {R"("allowed_token_ids":[1,-1])", "allowed_token_ids contains out-of-vocab token id!"},
       {R"("suffix":"x")", "suffix is not currently supported"},
-      {R"("guided_json":{})", "`guided_json` is not supported yet."},
-      {R"("guided_regex":"a")", "`guided_regex` is not supported yet."},
-      {R"("structured_outputs":{"regex":"a"})", "`structured_outputs` is not supported yet."},
-      {R"("response_format":{"type":"json_object"})",
-       "`response_format` of type 'json_object' is not supported yet."},
+      {R"("guided_json":7)", "`guided_json` must be a JSON schema: an object, or its text."},
+      {R"("guided_regex":"")", "`guided_regex` cannot be empty."},
+      {R"("guided_choice":["a",1])", "`guided_choice` must be a list of 1 to 4096 strings."},
+      {R"("guided_json":{},"guided_grammar":"root ::= \"a\"")",
+       "You can only use one kind of structured outputs constraint: `guided_json` and `guided_grammar` are "
+       "both set."},
+      {R"("response_format":{"type":"json_object"},"structured_outputs":{"regex":"a"})",
+       "You can only use one kind of structured outputs constraint: `response_format` and "
+       "`structured_outputs.regex` are "
+       "both set."},
+      {R"("structured_outputs":{"regexp":"a"})", "`structured_outputs.regexp` is not supported."},
+      {R"("structured_outputs":{"json_object":1})",
+       "`structured_outputs.json_object` must be true or false."},
+      {R"("structured_outputs":{"structural_tag":"{"})",
+       "`structured_outputs.structural_tag` is not valid JSON."},
+      {R"("guided_decoding_backend":"outlines")",
+       "Request-level structured output backend selection is no longer supported."},
+      {R"("guided_whitespace_pattern":" ")",
+       "`guided_whitespace_pattern` is not supported; white space is free, see disable_any_whitespace."},
+      {R"("response_format":{"type":"json_schema"})",
+       "`response_format` of type 'json_schema' needs `json_schema.schema`."},
+      {R"("response_format":{"type":"xml"})",
+       "`response_format` of type 'xml' is not supported; use text, json_object, json_schema or "
+       "structural_tag."},
       {R"("use_beam_search":true)", "`use_beam_search` is not supported yet."},
   };
   for (const Row& row : rows) {
