@@ -23,6 +23,7 @@ namespace outrider::cli {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+using TokenizerPtr = std::shared_ptr<const tokenizer::Tokenizer>;
 
 constexpr double kGiB = 1 << 30;
 

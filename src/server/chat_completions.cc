@@ -31,11 +31,11 @@ ToolUse resolve_tools(const ChatFields& fields, const ServerOptions& options) {
     use.forced = true;
     if (choice.is_object()) {
       use.named = choice["function"]["name"].get<std::string>();
-      use.grammar = named_call_grammar(fields.tools, use.named, options);
+      use.grammar = named_call_grammar(fields.tools, use.named);
     } else {
       use.parse =
           chat::ToolFormat::kJson;  // as which the grammar has it, whatever the model was trained to write
-      use.grammar = required_call_grammar(fields.tools, options);
+      use.grammar = required_call_grammar(fields.tools);
     }
     return use;
   }

@@ -201,7 +201,7 @@ std::optional<GrammarSpec> read_chat_grammar(const ChatFields& fields, const Ser
   return wanted.take();
 }
 
-GrammarSpec required_call_grammar(const Json& tools, const ServerOptions& options) {
+GrammarSpec required_call_grammar(const Json& tools) {
   Json calls = Json::array(), definitions = Json::object();
   for (const Json& tool : tools) {
     Json parameters = parameters_of(tool);
@@ -214,13 +214,13 @@ GrammarSpec required_call_grammar(const Json& tools, const ServerOptions& option
   }
   Json schema = {{"type", "array"}, {"minItems", 1}, {"items", {{"anyOf", std::move(calls)}}}};
   if (!definitions.empty()) schema["$defs"] = std::move(definitions);
-  return {Kind::kJsonSchema, schema.dump(), "tools", options.json_any_whitespace};
+  return {Kind::kJsonSchema, schema.dump(), "tools", /*any_whitespace=*/false};
 }
 
-GrammarSpec named_call_grammar(const Json& tools, const std::string& name, const ServerOptions& options) {
+GrammarSpec named_call_grammar(const Json& tools, const std::string& name) {
   const auto tool = std::find_if(tools.begin(), tools.end(),
                                  [&](const Json& one) { return one["function"]["name"] == name; });
-  return {Kind::kJsonSchema, parameters_of(*tool).dump(), "tools", options.json_any_whitespace};
+  return {Kind::kJsonSchema, parameters_of(*tool).dump(), "tools", /*any_whitespace=*/false};
 }
 
 }  // namespace outrider::server

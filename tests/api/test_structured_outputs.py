@@ -179,18 +179,31 @@ def check_call(name, arguments):
     assert set(arguments) == {"city", "days"} and len(arguments["city"]) <= 12 and arguments["days"] in range(10)
 
 
-def test_forced_tool_calls_have_arguments_of_the_tools_schema_whole_and_streamed(client):
+def test_a_named_tools_call_has_arguments_of_its_schema_whole_and_streamed(client):
     named = {"type": "function", "function": {"name": "get_weather"}}
-    for choice, least in ((named, 6), ("required", 3)):
-        whole, streamed = (many(lambda seed: calls_of(client, stream, choice, seed), range(8)) for stream in (False, True))
-        ended = [calls for calls in whole + streamed if calls is not None]
-        assert len(ended) >= 2 * least
-        for calls in ended:
-            assert calls and (choice == "required" or [name for name, _ in calls] == ["get_weather"])
-            for call in calls:
-                check_call(*call)
-        assert [calls and [name for name, _ in calls] for calls in whole] == [
-            calls and [name for name, _ in calls] for calls in streamed]
+    whole, streamed = (many(lambda seed: calls_of(client, stream, named, seed), range(8)) for stream in (False, True))
+    ended = [calls for calls in whole + streamed if calls is not None]
+    assert len(ended) >= 12
+    for calls in ended:
+        assert [name for name, _ in calls] == ["get_weather"]
+        check_call(*calls[0])
+    assert whole == streamed
+
+
+def test_a_required_call_is_one_of_the_tools_with_its_arguments(client):
+    # So small a model goes on with call after call; what fits must be calls.
+    for seed in range(4):
+        reply = client.chat.completions.create(messages=ASK, tools=[WEATHER, PING], tool_choice="required", seed=seed,
+                                               max_tokens=200, **HOT).choices[0]
+        if reply.finish_reason == "stop":
+            calls = [{"name": call.function.name, "parameters": json.loads(call.function.arguments)}
+                     for call in reply.message.tool_calls]
+        else:
+            calls = json.loads(reply.message.content.rpartition(', {"name"')[0] + "]")
+        assert calls
+        for call in calls:
+            assert set(call) == {"name", "parameters"}
+            check_call(call["name"], json.dumps(call["parameters"]))
 
 
 @pytest.mark.parametrize("fields, line", [

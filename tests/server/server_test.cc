@@ -74,7 +74,7 @@ class ServerTest : public testing::Test {
     engine_options.device_timeout = device_timeout_;
     auto runner = std::make_unique<TypistRunner>(pocket_tokenizer()->encode("a", false).at(0), mood_);
     server_->start(std::make_shared<engine::Engine>(std::move(runner), engine_options, server_->observer()),
-                   pocket_tokenizer());
+                   pocket_tokenizer(), std::make_unique<FakeGrammarCompiler>());
     running_ = std::thread([this] { exit_code_ = server_->run(); });
   }
 
