@@ -68,6 +68,21 @@ struct Ring {
   }
 };
 
+// By all threads of the block.
+template <typename T>
+__device__ __forceinline__ Ring<T> make_ring(uint8_t* shared) {
+  const Ring<T> ring{shared_address(shared), shared_address(shared + T::kBarriers), 0, 0};
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < T::kRing; ++i) {
+      barrier_init(ring.barriers + 8 * i, 1);                            // full: the producer
+      barrier_init(ring.barriers + 8 * (T::kRing + i), T::kGroups * 4);  // empty: consumer warps
+    }
+    barrier_init_fence();
+  }
+  __syncthreads();
+  return ring;
+}
+
 // Keys [begin, end) of a run of a tile.
 struct RunKeys {
   int begin, end;
@@ -242,27 +257,26 @@ class Consumer {
     float weight[T::kElements], keep[T::kThreadColumns];
     score_page(tile, keys, page_key, weight);
     weigh(weight, keep);
-    fence_for_async_proxy();
-    sync();
-
-    float value[T::kBlocks][Math::kInstructionN / 2];
-#pragma unroll
-    for (int b = 0; b < T::kBlocks; ++b) pin(value[b]);
-    wgmma_fence();
-    Math::values(value, ring_.image(), shared_address(p_));
-    wgmma_commit();
-    wgmma_wait<0>();
-#pragma unroll
-    for (int b = 0; b < T::kBlocks; ++b) pin(value[b]);
-    if (lane_ == 0) barrier_arrive(ring_.empty());
-    ring_.advance();
 #pragma unroll
     for (int b = 0; b < T::kBlocks; ++b) {
 #pragma unroll
       for (int i = 0; i < T::kElements; ++i) {
-        total_[b][i] = __fmaf_rn(total_[b][i], keep[thread_column(i)], Math::joined(value[b], i));
+        total_[b][i] = __fmul_rn(total_[b][i], keep[thread_column(i)]);
       }
     }
+    fence_for_async_proxy();
+    sync();
+
+#pragma unroll
+    for (int b = 0; b < T::kBlocks; ++b) pin(total_[b]);
+    wgmma_fence();
+    Math::values(total_, ring_.image(), shared_address(p_));
+    wgmma_commit();
+    wgmma_wait<0>();
+#pragma unroll
+    for (int b = 0; b < T::kBlocks; ++b) pin(total_[b]);
+    if (lane_ == 0) barrier_arrive(ring_.empty());
+    ring_.advance();
   }
 
   // `written`: positions of the page, and after it, that hold V.
@@ -273,62 +287,59 @@ class Consumer {
     if constexpr (T::kGroups > 1) asm volatile("bar.sync 15, %0;" ::"n"(T::kGroups * 128) : "memory");
   }
 
-  // Scores in units of log2, minus infinity where a column may not see a key.
+  // q k, minus infinity where a column may not see a key.
   __device__ __forceinline__ void score_page(const AttentionTile& tile, const RunKeys& keys, int page_key,
                                              float (&score)[T::kElements]) {
-    float product[Math::kInstructionN / 2];
-    pin(product);
+    pin(score);
     wgmma_fence();
-    Math::scores(product, ring_.image(), shared_address(q_));
+    Math::scores(score, ring_.image(), shared_address(q_));
     wgmma_commit();
     wgmma_wait<0>();
-    pin(product);
-#pragma unroll
-    for (int i = 0; i < T::kElements; ++i) {
-      score[i] = __fmul_rn(Math::joined(product, i), small_->score_scale[column(thread_column(i))]);
-    }
+    pin(score);
     const int run_end = keys.begin + kKeyRun, page_end = page_key + kPagePositions;
     if (page_key >= keys.begin && page_end <= run_end && page_end <= tile.first_position + 1) return;
 #pragma unroll
     for (int i = 0; i < T::kElements; ++i) {
-      const int key = page_key + key_row_ + row_step(i);
+      const int key = page_key + position_of(row_step(i));
       const int last = min(small_->last_key[column(thread_column(i))], run_end - 1);
       if (key < keys.begin || key > last) score[i] = -INFINITY;
     }
+  }
+  // In the page, of the thread's key row or the one `step` further.
+  __device__ __forceinline__ int position_of(int step) const {
+    return Math::Image::position_of(key_row_ + step);
   }
 
   // Scores become weights relative to the new maximum, in registers and as operand B; `keep` is what sums so
   // far are worth relative to it.
   __device__ __forceinline__ void weigh(float (&score)[T::kElements], float (&keep)[T::kThreadColumns]) {
-    float high[T::kThreadColumns];
 #pragma unroll
     for (int e = 0; e < T::kThreadColumns; ++e) {
       const int i = e / 2 * 4 + e % 2;
-      high[e] = fmaxf(score[i], score[i + 2]);
+      float high = fmaxf(score[i], score[i + 2]);
 #pragma unroll
-      for (int lanes = 4; lanes < 32; lanes *= 2) {
-        high[e] = fmaxf(high[e], __shfl_xor_sync(~0u, high[e], lanes));
-      }
-      if (lane_ < 4) small_->max_of_warp[warp_][column(e)] = high[e];
+      for (int lanes = 4; lanes < 32; lanes *= 2) high = fmaxf(high, __shfl_xor_sync(~0u, high, lanes));
+      if (lane_ < 4) small_->max_of_warp[warp_][column(e)] = high;
     }
     sync();
 #pragma unroll
     for (int e = 0; e < T::kThreadColumns; ++e) {
-      float new_max = max_[e];
+      float high = small_->max_of_warp[0][column(e)];
 #pragma unroll
-      for (int w = 0; w < 4; ++w) new_max = fmaxf(new_max, small_->max_of_warp[w][column(e)]);
-      keep[e] = exp2_approx(__fsub_rn(max_[e], new_max));
-      max_[e] = new_max;
+      for (int w = 1; w < 4; ++w) high = fmaxf(high, small_->max_of_warp[w][column(e)]);
       const int i = e / 2 * 4 + e % 2;
-      score[i] = exp2_approx(__fsub_rn(score[i], new_max));
-      score[i + 2] = exp2_approx(__fsub_rn(score[i + 2], new_max));
+      const PageWeights page(max_[e], high, small_->score_scale[column(e)], Math::kWeightExponent);
+      keep[e] = page.keep;
+      max_[e] = page.max;
+      score[i] = page.weight(score[i]);
+      score[i + 2] = page.weight(score[i + 2]);
       sum_[e] = __fadd_rn(__fmaf_rn(sum_[e], keep[e], score[i]), score[i + 2]);
-      Math::store_p(p_, column(e), key_row_, score[i]);
-      Math::store_p(p_, column(e), key_row_ + 8, score[i + 2]);
+      Math::store_p(p_, column(e), position_of(0), score[i]);
+      Math::store_p(p_, column(e), position_of(8), score[i + 2]);
     }
   }
 
-  // Sums over the keys of all threads; totals in the scale of the weights.
+  // Sums over the keys of all threads.
   __device__ __forceinline__ void finish_sums() {
 #pragma unroll
     for (int e = 0; e < T::kThreadColumns; ++e) {
@@ -345,13 +356,6 @@ class Consumer {
 #pragma unroll
       for (int w = 1; w < 4; ++w) sum = __fadd_rn(sum, small_->sum_of_warp[w][column(e)]);
       sum_[e] = sum;
-    }
-#pragma unroll
-    for (int b = 0; b < T::kBlocks; ++b) {
-#pragma unroll
-      for (int i = 0; i < T::kElements; ++i) {
-        total_[b][i] = __fmul_rn(total_[b][i], 1.0f / Math::kWeightScale);
-      }
     }
   }
 
@@ -433,15 +437,7 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocksPerSm)
            int heads) {
   extern __shared__ uint8_t unaligned[];
   uint8_t* shared = unaligned + (-shared_address(unaligned) & 1023);
-  Ring<T> ring{shared_address(shared), shared_address(shared + T::kBarriers), 0, 0};
-  if (threadIdx.x == 0) {
-    for (int i = 0; i < T::kRing; ++i) {
-      barrier_init(ring.barriers + 8 * i, 1);                            // full: the producer
-      barrier_init(ring.barriers + 8 * (T::kRing + i), T::kGroups * 4);  // empty: consumer warps
-    }
-    barrier_init_fence();
-  }
-  __syncthreads();
+  const Ring<T> ring = make_ring<T>(shared);
   wait_for_previous();
   const int kv_heads = call.cache.kv_heads, items = *num_tiles * kv_heads;
   if (threadIdx.x >= T::kGroups * 128) {

@@ -1,8 +1,9 @@
 // The two matrix products of a page on the tensor cores, straight from its image in shared memory:
 // scores[64 keys][columns] = K q^T and values[head_dim][columns] = V^T p^T, with K and V^T as operand A.
 //
-// FP8 images take q and p as e4m3 too. Each is split into a value and a residual of 16 times its size, in
-// columns [0, N / 2) and [N / 2, N), so that about 8 bits of it are kept. bf16 images take them as bf16.
+// FP8 images take q and p as e4m3 too. Each is split into a value and a residual, so that about 7 bits of it are
+// kept: two tiles, whose products are added up in the same accumulators, values before residuals. bf16 images take
+// them as bf16.
 #pragma once
 
 #include "cuda/kv_image.cuh"
@@ -10,8 +11,6 @@
 #include "cuda/wgmma.cuh"
 
 namespace outrider::cuda {
-
-inline constexpr float kResidualScale = 16.0f;
 
 // As swizzled_operand(), for 64-byte rows with the 64-byte swizzle.
 __device__ __forceinline__ uint64_t swizzled_operand_64(uint32_t address) {
@@ -67,13 +66,18 @@ struct WgmmaBf16<32, kTransposedA> {
 template <model::KvDtype kDtype, int kHeadDim, int kN>
 struct PageMath;
 
+// A weight's leading four bits. e4m3 holds them, but for weights below 2^-14 of the largest.
+__device__ __forceinline__ float leading_bits(float weight) {
+  return __uint_as_float(__float_as_uint(weight) & 0xFFF00000u);
+}
+
 template <int kHeadDim, int kN>
 struct PageMath<model::KvDtype::kFp8E4m3, kHeadDim, kN> {
   using Image = KvImage<model::KvDtype::kFp8E4m3, kHeadDim>;
-  static constexpr int kInstructionN = kN;
-  static constexpr int kColumns = kN / 2;  // the others are residuals
-  static constexpr int kQBytes = kN * kHeadDim, kPBytes = kN * kPagePositions;
-  static constexpr float kWeightScale = 256.0f;  // p is at most 1
+  static constexpr int kColumns = kN;
+  static constexpr int kQTile = kN * kHeadDim, kPTile = kN * kPagePositions;
+  static constexpr int kQBytes = 2 * kQTile, kPBytes = 2 * kPTile;
+  static constexpr float kWeightExponent = 8.0f;  // of two, that weights are multiplied by; p is at most 1
 
   // The power of two that brings a row's largest |q| into [128, 256).
   static __device__ __forceinline__ float q_scale(float largest) {
@@ -83,37 +87,40 @@ struct PageMath<model::KvDtype::kFp8E4m3, kHeadDim, kN> {
   // Two neighbouring channels of a column.
   static __device__ __forceinline__ void store_q(uint8_t* q, int column, int channel, float a, float b) {
     const uint16_t value = to_e4m3x2(a, b);
-    const uint16_t residual = to_e4m3x2((a - from_e4m3(value & 0xFF)) * kResidualScale,
-                                        (b - from_e4m3(value >> 8)) * kResidualScale);
-    *reinterpret_cast<uint16_t*>(q + q_offset(column, channel)) = value;
-    *reinterpret_cast<uint16_t*>(q + q_offset(column + kColumns, channel)) = residual;
+    uint8_t* to = q + q_offset(column, channel);
+    *reinterpret_cast<uint16_t*>(to) = value;
+    *reinterpret_cast<uint16_t*>(to + kQTile) =
+        to_e4m3x2(a - from_e4m3(value & 0xFF), b - from_e4m3(value >> 8));
   }
-  static __device__ __forceinline__ void store_p(uint8_t* p, int column, int key, float weight) {
-    const float scaled = weight * kWeightScale;
-    const uint8_t value = to_e4m3(scaled);
-    p[swizzle_64(column * kPagePositions + key)] = value;
-    p[swizzle_64((column + kColumns) * kPagePositions + key)] =
-        to_e4m3((scaled - from_e4m3(value)) * kResidualScale);
-  }
-  // Of element i < kColumns / 2 of an accumulator.
-  static __device__ __forceinline__ float joined(const float (&d)[kN / 2], int i) {
-    return __fmaf_rn(d[i + kColumns / 2], 1.0f / kResidualScale, d[i]);
+  static __device__ __forceinline__ void store_p(uint8_t* p, int column, int position, float weight) {
+    const float leading = leading_bits(weight);
+    uint8_t* to = p + swizzle_64(column * kPagePositions + position);
+    to[0] = to_e4m3(leading);
+    to[kPTile] = to_e4m3(__fsub_rn(weight, leading));
   }
 
   static __device__ __forceinline__ void scores(float (&d)[kN / 2], uint32_t image, uint32_t q) {
 #pragma unroll
-    for (int j = 0; j < kHeadDim / 32; ++j) {
-      Wgmma<Fp8, kN>::run(d, row_operand(image) + 2 * j, row_operand(q) + 2 * j, j > 0);
+    for (int term = 0; term < 2; ++term) {
+#pragma unroll
+      for (int j = 0; j < kHeadDim / 32; ++j) {
+        Wgmma<Fp8, kN>::run(d, row_operand(image) + 2 * j, row_operand(q + term * kQTile) + 2 * j,
+                            term > 0 || j > 0);
+      }
     }
   }
+  // Adds to what is in d.
   static __device__ __forceinline__ void values(float (&d)[kHeadDim / 64][kN / 2], uint32_t image,
                                                 uint32_t p) {
 #pragma unroll
     for (int block = 0; block < kHeadDim / 64; ++block) {
-      const uint32_t v = image + Image::kPartBytes + block * 64 * kPagePositions;
+      const uint64_t v = swizzled_operand_64(image + Image::kPartBytes + block * 64 * kPagePositions);
 #pragma unroll
-      for (int j = 0; j < kPagePositions / 32; ++j) {
-        Wgmma<Fp8, kN>::run(d[block], swizzled_operand_64(v) + 2 * j, swizzled_operand_64(p) + 2 * j, j > 0);
+      for (int term = 0; term < 2; ++term) {
+#pragma unroll
+        for (int j = 0; j < kPagePositions / 32; ++j) {
+          Wgmma<Fp8, kN>::run(d[block], v + 2 * j, swizzled_operand_64(p + term * kPTile) + 2 * j, true);
+        }
       }
     }
   }
@@ -146,19 +153,18 @@ struct PageMath<model::KvDtype::kFp8E4m3, kHeadDim, kN> {
 template <int kHeadDim, int kN>
 struct PageMath<model::KvDtype::kBf16, kHeadDim, kN> {
   using Image = KvImage<model::KvDtype::kBf16, kHeadDim>;
-  static constexpr int kInstructionN = kN, kColumns = kN;
+  static constexpr int kColumns = kN;
   static constexpr int kQBytes = kN * kHeadDim * 2, kPBytes = kN * kPagePositions * 2;
-  static constexpr float kWeightScale = 1.0f;
+  static constexpr float kWeightExponent = 0.0f;
 
   static __device__ __forceinline__ float q_scale(float) { return 1.0f; }
   static __device__ __forceinline__ void store_q(uint8_t* q, int column, int channel, float a, float b) {
     const int offset = channel / 64 * (kN * 128) + swizzle_128(column * 128 + channel % 64 * 2);
     *reinterpret_cast<__nv_bfloat162*>(q + offset) = __floats2bfloat162_rn(a, b);
   }
-  static __device__ __forceinline__ void store_p(uint8_t* p, int column, int key, float weight) {
-    *reinterpret_cast<bf16*>(p + swizzle_128(column * 128 + key * 2)) = __float2bfloat16(weight);
+  static __device__ __forceinline__ void store_p(uint8_t* p, int column, int position, float weight) {
+    *reinterpret_cast<bf16*>(p + swizzle_128(column * 128 + position * 2)) = __float2bfloat16(weight);
   }
-  static __device__ __forceinline__ float joined(const float (&d)[kN / 2], int i) { return d[i]; }
 
   static __device__ __forceinline__ void scores(float (&d)[kN / 2], uint32_t image, uint32_t q) {
 #pragma unroll
@@ -176,7 +182,7 @@ struct PageMath<model::KvDtype::kBf16, kHeadDim, kN> {
 #pragma unroll
       for (int j = 0; j < kPagePositions / 16; ++j) {
         constexpr int k16Keys = 16 * 128 >> 4;  // in a descriptor's units
-        WgmmaBf16<kN, true>::run(d[block], v + k16Keys * j, swizzled_operand(p) + 2 * j, j > 0);
+        WgmmaBf16<kN, true>::run(d[block], v + k16Keys * j, swizzled_operand(p) + 2 * j, true);
       }
     }
   }

@@ -15,6 +15,22 @@ __device__ __forceinline__ float exp2_approx(float x) {
   return y;
 }
 
+// A row's weights of one page's keys, relative to the new maximum: products q k times `scale` are scores in units of
+// log2. `keep`: what sums so far are worth relative to it.
+struct PageWeights {
+  float max, keep, scale, offset;
+  __device__ __forceinline__ PageWeights(float old_max, float largest_product, float score_scale,
+                                         float weight_exponent) {
+    max = fmaxf(old_max, __fmul_rn(largest_product, score_scale));
+    keep = exp2_approx(__fsub_rn(old_max, max));
+    scale = score_scale;
+    offset = __fsub_rn(weight_exponent, max);
+  }
+  __device__ __forceinline__ float weight(float product) const {
+    return exp2_approx(__fmaf_rn(product, scale, offset));
+  }
+};
+
 // Maximum (of scores times log2 e) and sum of weights of the runs so far.
 struct RunFold {
   float max = kNoScore;
@@ -40,6 +56,20 @@ __device__ __forceinline__ void store_result(const ProductInput& out, int64_t in
     static_cast<uint8_t*>(out.data)[index] = to_e4m3(__fdiv_rn(__bfloat162float(result), out.scale));
   } else {
     static_cast<bf16*>(out.data)[index] = result;
+  }
+}
+
+// Of `index`, an even one, and the next.
+__device__ __forceinline__ void store_results(const ProductInput& out, int64_t index, float total, float next,
+                                              float factor) {
+  __nv_bfloat162 result;
+  result.x = __float2bfloat16(__fmul_rn(total, factor));
+  result.y = __float2bfloat16(__fmul_rn(next, factor));
+  if (out.type == ElementType::kFp8) {
+    *reinterpret_cast<uint16_t*>(static_cast<uint8_t*>(out.data) + index) =
+        to_e4m3x2(__fdiv_rn(__bfloat162float(result.x), out.scale), __fdiv_rn(__bfloat162float(result.y), out.scale));
+  } else {
+    *reinterpret_cast<__nv_bfloat162*>(static_cast<bf16*>(out.data) + index) = result;
   }
 }
 

@@ -1,7 +1,7 @@
 // The weights are operand A (64 features a warpgroup), the tokens operand B: with few tokens the tensor cores
 // still get full rows, and a step is a stream of weights. One warp asks the copy engine for blocks of 128
 // bytes of K, several stages ahead, and asks for weights before the kernels that make the tokens have ended;
-// one or two warpgroups multiply. The grid is persistent: tiles of (feature block, token block) are dealt out
+// one warpgroup multiplies. The grid is persistent: tiles of (feature block, token block) are dealt out
 // with the token blocks of one feature block next to each other, so that the L2 cache serves its weights to
 // all of them.
 //
@@ -18,6 +18,7 @@
 #include "cuda/gemm.h"
 #include "cuda/gemm_epilogue.cuh"
 #include "cuda/gemm_order.h"
+#include "cuda/gemm_wide.h"
 #include "cuda/launch.cuh"
 #include "cuda/tensor_map.h"
 #include "cuda/wgmma.cuh"
@@ -27,28 +28,22 @@ namespace {
 
 constexpr int kBlocks = 264;  // of a narrow grid on 132 multiprocessors
 
-// kWarpgroups that multiply, 64 features each, by kTokens. kWide: many tokens, K never cut over blocks.
-template <int kWarpgroups, int kTokens_, int kStages_, bool kWide_, Epilogue kEpilogue_>
+// One warpgroup multiplies, 64 features by kTokens.
+template <int kTokens_, int kStages_, Epilogue kEpilogue_>
 struct Tile {
   static constexpr int kTokens = kTokens_, kStages = kStages_;
-  static constexpr bool kWide = kWide_;
   static constexpr Epilogue kEpilogue = kEpilogue_;
-  static constexpr int kConsumers = kWarpgroups * 128;
-  // A whole warpgroup gives its registers to the wide tile's consumers.
-  static constexpr int kThreads = kConsumers + (kWide ? 128 : 32);
-  static constexpr int kFeatures = kWarpgroups * kFeatureTile;
+  static constexpr int kConsumers = 128, kThreads = kConsumers + 32;
+  static constexpr int kFeatures = kFeatureTile;
   static constexpr int kSums = kTokens / 2;  // accumulators of a thread
   static constexpr int kWeightBytes = kFeatures * kBlockBytes;
   static constexpr int kTokenBytes = kTokens * kBlockBytes;
   static constexpr int kStageBytes = kWeightBytes + (kTokenBytes + 1023) / 1024 * 1024;
   static constexpr int kTotals = kSums * 128;  // floats
-  // A warpgroup's outputs on their way to memory; in a wide tile, before that, its totals of the segments so
-  // far.
-  static constexpr int kScratchBytes =
-      std::max<int>(kOutputBytes<kEpilogue, kTokens>, kWide ? kTotals* static_cast<int>(sizeof(float)) : 0);
+  static constexpr int kScratchBytes = kOutputBytes<kEpilogue, kTokens>;  // outputs on their way to memory
   static constexpr int kBarriers = 2 * kStages;
   static constexpr int kSharedBytes =
-      1024 + kStages * kStageBytes + kWarpgroups * kScratchBytes + kBarriers * 8;
+      1024 + kStages * kStageBytes + kScratchBytes + kBarriers * 8;
   // Totals that SplitTotals has room for.
   static constexpr int kSplitItems = kBlocks * 64 / kTokens;
 };
@@ -118,7 +113,7 @@ __device__ __forceinline__ void make_schedule(const Shape& shape, int workers, S
   schedule.tile_begin[shape.groups] = tiles;
   const int rest = tiles % workers, rest_items = rest * shape.splits;
   const bool cut =
-      !T::kWide && rest_items <= T::kSplitItems && (rest_items + workers - 1) / workers < shape.splits;
+      rest_items <= T::kSplitItems && (rest_items + workers - 1) / workers < shape.splits;
   schedule.whole = cut ? tiles - rest : tiles;
   schedule.items = cut ? schedule.whole + rest_items : tiles;
 }
@@ -244,13 +239,13 @@ class Copier {
 // total = sum over `blocks` blocks of K from the ring's stages, interval by interval.
 template <typename Element, typename T>
 __device__ __forceinline__ void multiply(int blocks, const Barriers<T>& barriers, const uint8_t* stages,
-                                         int warpgroup, Ring& ring, float (&total)[T::kSums]) {
+                                         Ring& ring, float (&total)[T::kSums]) {
   float even[T::kSums], odd[T::kSums];
   int reading = ring.stage;
   const auto issue = [&](float(&sum)[T::kSums], bool accumulate) {
     barrier_wait(barriers.full(ring.stage), ring.phase);
     const uint32_t base = shared_address(stages + ring.stage * T::kStageBytes);
-    const uint64_t a = swizzled_operand(base + warpgroup * kFeatureTile * kBlockBytes);
+    const uint64_t a = swizzled_operand(base);
     const uint64_t b = swizzled_operand(base + T::kWeightBytes);
     wgmma_fence();
 #pragma unroll
@@ -309,24 +304,14 @@ __device__ __forceinline__ void multiply(int blocks, const Barriers<T>& barriers
 // total = sum over every segment, one after the other.
 template <typename Element, typename T>
 __device__ __forceinline__ void multiply_all(const Shape& shape, const Barriers<T>& barriers,
-                                             const uint8_t* stages, int warpgroup, float* scratch, Ring& ring,
-                                             float (&total)[T::kSums]) {
-  float kept[T::kWide ? 1 : T::kSums];  // of the segments so far
-  float* mine = scratch + threadIdx.x % 128;
-  const auto so_far = [&](int i) -> float& {
-    if constexpr (T::kWide) {
-      return mine[i * 128];
-    } else {
-      return kept[i];
-    }
-  };
+                                             const uint8_t* stages, Ring& ring, float (&total)[T::kSums]) {
+  float so_far[T::kSums];
   for (int s = 0; s < shape.splits; ++s) {
-    multiply<Element, T>(first_block(shape, s + 1) - first_block(shape, s), barriers, stages, warpgroup, ring,
-                         total);
+    multiply<Element, T>(first_block(shape, s + 1) - first_block(shape, s), barriers, stages, ring, total);
 #pragma unroll
     for (int i = 0; i < T::kSums; ++i) {
-      if (s > 0) total[i] = so_far(i) + total[i];
-      if (s + 1 < shape.splits) so_far(i) = total[i];
+      if (s > 0) total[i] = so_far[i] + total[i];
+      so_far[i] = total[i];
     }
   }
 }
@@ -364,29 +349,22 @@ template <typename Element, typename T>
 __device__ __forceinline__ void multiply_tiles(const Shape& shape, const Schedule& schedule,
                                                const Barriers<T>& barriers, const uint8_t* stages,
                                                uint8_t* scratch, int* arrived) {
-  const int warpgroup = threadIdx.x / 128;
   Ring ring{0, 0};
   Place at;
   for (int item = blockIdx.x; item < schedule.items; item += gridDim.x) {
     go_to<T>(schedule, shape.splits, item, at);
-    const int feature = at.feature + warpgroup * kFeatureTile;
     float total[T::kSums];
     bool complete = true;
     if (at.end_segment - at.first_segment == shape.splits) {
-      multiply_all<Element, T>(shape, barriers, stages, warpgroup, reinterpret_cast<float*>(scratch), ring,
-                               total);
-      if constexpr (T::kWide) {  // all have read their totals: the room is for outputs now
-        asm volatile("bar.sync %0, 128;" ::"r"(warpgroup + 1) : "memory");
-      }
+      multiply_all<Element, T>(shape, barriers, stages, ring, total);
     } else {
       multiply<Element, T>(first_block(shape, at.end_segment) - first_block(shape, at.first_segment),
-                           barriers, stages, warpgroup, ring, total);
+                           barriers, stages, ring, total);
       complete = combine_totals<T>(shape, at.tile, at.first_segment, arrived, total);
     }
-    // The second warpgroup of an odd number of feature blocks has nothing to write.
-    if (complete && feature < shape.output.features) {
-      store_tile<T::kEpilogue, T::kTokens>(shape.output, at.group, feature, at.token, at.tokens_left,
-                                           warpgroup + 1, scratch, total);
+    if (complete) {
+      store_tile<T::kEpilogue, T::kTokens>(shape.output, at.group, at.feature, at.token, at.tokens_left, 1, scratch,
+                                           total);
     }
   }
 }
@@ -397,8 +375,8 @@ __global__ void __launch_bounds__(T::kThreads, 1)
                 const __grid_constant__ Shape shape) {
   extern __shared__ uint8_t raw[];
   auto* stages = reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(raw) + 1023) & ~uintptr_t{1023});
-  uint8_t* scratches = stages + T::kStages * T::kStageBytes;
-  const Barriers<T> barriers{shared_address(scratches + T::kConsumers / 128 * T::kScratchBytes)};
+  uint8_t* scratch = stages + T::kStages * T::kStageBytes;
+  const Barriers<T> barriers{shared_address(scratch + T::kScratchBytes)};
   __shared__ Schedule schedule;
   __shared__ int arrived;
   const bool copies = threadIdx.x / 32 == T::kConsumers / 32;  // this warp
@@ -428,25 +406,22 @@ __global__ void __launch_bounds__(T::kThreads, 1)
   __syncthreads();
 
   if (threadIdx.x >= T::kConsumers) {
-    if constexpr (T::kWide) asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
     if (copies && threadIdx.x % 32 == 0) copier.run(schedule, blockIdx.x, gridDim.x);
   } else {
-    if constexpr (T::kWide) asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
     wait_for_previous();
     let_next_start();
     multiply_tiles<Element, T>(shape, schedule, barriers, stages,
-                               scratches + threadIdx.x / 128 * T::kScratchBytes, &arrived);
+                               scratch, &arrived);
   }
 }
 
 // Token tiles: measured best of the shapes tried on an H200.
-constexpr int kTokenTiles[3] = {16, 64, 128};
+constexpr int kTokenTiles[2] = {16, 64};
 
 template <typename Element, Epilogue kEpilogue>
 struct Kernels {
-  using Small = Tile<1, 16, 10, false, kEpilogue>;
-  using Middle = Tile<1, 64, 5, false, kEpilogue>;
-  using Wide = Tile<2, 128, 4, true, kEpilogue>;
+  using Small = Tile<16, 10, kEpilogue>;
+  using Middle = Tile<64, 5, kEpilogue>;
 
   template <typename T>
   static void prepare_one() {
@@ -457,7 +432,6 @@ struct Kernels {
   static void prepare() {
     prepare_one<Small>();
     prepare_one<Middle>();
-    prepare_one<Wide>();
   }
 
   template <typename T>
@@ -485,7 +459,7 @@ struct Kernels {
     if (w.groups == 1) {  // no more blocks than there is work for
       const int tiles = (w.features + T::kFeatures - 1) / T::kFeatures *
                         ((call.tokens_a_group + T::kTokens - 1) / T::kTokens);
-      blocks = std::min(blocks, T::kWide ? tiles : tiles * w.splits);
+      blocks = std::min(blocks, tiles * w.splits);
     }
     launch(gemm_kernel<Element, T>, blocks, T::kThreads, T::kSharedBytes, stream, w.tensor, tokens, shape);
   }
@@ -496,7 +470,7 @@ struct Kernels {
     } else if (is_narrow(call.tokens_a_group)) {
       run_tile<Middle>(call, call.x->tensor[1], 2 * num_sms, stream);
     } else {
-      run_tile<Wide>(call, call.x->tensor[2], num_sms, stream);
+      gemm_wide(call, num_sms, stream);
     }
   }
 };
@@ -513,10 +487,12 @@ int splits_of(int features, int k_blocks) {
 
 GemmWeights make_gemm_weights(ElementType type, const void* data, int groups, int features, int k,
                               const float* scales, bool gated) {
-  GemmWeights w{type, data, groups, features, k, 1, scales, gated, {}};
+  GemmWeights w{type, data, groups, features, k, 1, scales, gated, {}, {}};
   w.splits = splits_of(features, k * element_bytes(type) / kBlockBytes);
   w.tensor =
       make_tensor_map(data, int64_t{groups} * features, int64_t{k} * element_bytes(type), kFeatureTile);
+  w.wide_tensor =
+      make_tensor_map(data, int64_t{groups} * features, int64_t{k} * element_bytes(type), kWideBoxFeatures);
   return w;
 }
 
@@ -530,8 +506,10 @@ GemmWeights some_groups(const GemmWeights& all, int first, int groups) {
 
 GemmInput make_gemm_input(ElementType type, const void* data, int64_t max_tokens, int k) {
   GemmInput x;
-  for (int i = 0; i < 3; ++i) {
-    x.tensor[i] = make_tensor_map(data, max_tokens, int64_t{k} * element_bytes(type), kTokenTiles[i]);
+  for (int i = 0; i < 2; ++i) {
+    const int64_t row_bytes = int64_t{k} * element_bytes(type);
+    x.tensor[i] = make_tensor_map(data, max_tokens, row_bytes, kTokenTiles[i]);
+    x.wide_tensor[i] = make_tensor_map(data, max_tokens, row_bytes, kWideBoxTokens[i]);
   }
   return x;
 }
@@ -552,6 +530,7 @@ size_t SplitTotals::total_bytes() { return sizeof(float) * kBlocks * kFeatureTil
 size_t SplitTotals::count_bytes() { return sizeof(int32_t) * 2 * kBlocks; }
 
 void prepare_gemm() {
+  prepare_gemm_wide();
   Kernels<Fp8, Epilogue::kBf16>::prepare();
   Kernels<Fp8, Epilogue::kF32>::prepare();
   Kernels<Fp8, Epilogue::kGated>::prepare();

@@ -31,7 +31,8 @@ struct GemmWeights {
   // Rows alternate between gate and up, kGateRows each; y is silu(gate) * up [tokens][features / 2], and a
   // feature tile has two scales, gate's and up's.
   bool gated = false;
-  CUtensorMap tensor{};  // boxes of kFeatureTile rows
+  CUtensorMap tensor{};       // boxes of kFeatureTile rows
+  CUtensorMap wide_tensor{};  // for gemm_wide.h
 };
 GemmWeights make_gemm_weights(ElementType type, const void* data, int groups, int features, int k,
                               const float* scales, bool gated = false);
@@ -40,7 +41,8 @@ GemmWeights some_groups(const GemmWeights& all, int first, int groups);
 
 // Activations [max_tokens][k], K contiguous; one map for each width of a token tile.
 struct GemmInput {
-  CUtensorMap tensor[3]{};
+  CUtensorMap tensor[2]{};
+  CUtensorMap wide_tensor[2]{};  // for gemm_wide.h
 };
 GemmInput make_gemm_input(ElementType type, const void* data, int64_t max_tokens, int k);
 

@@ -2,7 +2,8 @@
 // from shared memory, so that a bulk copy of the image is all the preparation there is.
 //
 // FP8 (wgmma takes K-major operands only): K [64 positions][head_dim], then V transposed, [head_dim][64
-// positions]. bf16: K, then V, each [head_dim / 64][64 positions][64 channels]; V is read MN-major. Rows of
+// positions]. The rows of K are permuted inside each 16, so that scores lie in the registers of the same threads
+// that need them as weights of V. bf16: K, then V, each [head_dim / 64][64 positions][64 channels]; V is read MN-major. Rows of
 // 128 bytes have the 128-byte swizzle, rows of 64 bytes the 64-byte swizzle.
 #pragma once
 
@@ -24,10 +25,20 @@ struct KvImage {
   static constexpr int kBytes = 2 * kPartBytes;
   static constexpr int kBlockBytes = kPagePositions * 128;  // bf16: 64 channels of all positions
 
+  // The row of K that holds a position of the page, and back.
+  __host__ __device__ static constexpr int row_of(int position) {
+    if (!kIsFp8) return position;
+    return (position & ~15) | (position >> 1 & 1) << 3 | (position >> 2 & 3) << 1 | (position & 1);
+  }
+  __host__ __device__ static constexpr int position_of(int row) {
+    if (!kIsFp8) return row;
+    return (row & ~15) | (row >> 1 & 3) << 2 | (row >> 3 & 1) << 1 | (row & 1);
+  }
+
   // Bytes from the start of the image; `position` counts inside the page.
   __host__ __device__ static constexpr int key_offset(int position, int channel) {
     if constexpr (kIsFp8) {
-      const int byte = position * kHeadDim + channel;
+      const int byte = row_of(position) * kHeadDim + channel;
       return kHeadDim == 128 ? swizzle_128(byte) : swizzle_64(byte);
     }
     return block_offset(position, channel);

@@ -1,0 +1,520 @@
+// Tiles of 128 features x up to 192 tokens for prompts, where the tensor cores are the limit.
+//
+// Tiling: a cluster of four blocks takes 512 features and one run of tokens. Each block copies its own weights and
+// a quarter of the tokens, which the copy engine writes into all four: 22 KB per block and 128 bytes of K for 768
+// clocks of tensor cores, where a block alone would need 40 KB; the L2 cache gives about 42 KB a microsecond and
+// multiprocessor. In a block one thread copies, four or five stages ahead, and two warpgroups multiply, 64 features each, with accumulators of one
+// interval (gemm_order.h) beside the totals, so that what becomes of a finished total (adding it to the segments
+// before, writing it out) happens while the next interval multiplies. A group's last tile is as narrow as its tokens
+// let it be, in steps of 32. The grid is persistent; tiles are dealt out in bands of 8 token tiles, so that the
+// clusters at work share weights and tokens in the L2 cache.
+//
+// Floor: 2 * tokens * features * k / tensor rate (1500 TFLOP/s for FP8, at the clock that power leaves); weights /
+// memory bandwidth for groups of fewer than 250 tokens.
+#include <algorithm>
+#include <cstdint>
+
+#include "cuda/async_copy.cuh"
+#include "cuda/cluster.cuh"
+#include "cuda/gemm_epilogue.cuh"
+#include "cuda/gemm_order.h"
+#include "cuda/gemm_wide.h"
+#include "cuda/launch.cuh"
+#include "cuda/number_formats.cuh"
+#include "cuda/wgmma_wide.cuh"
+
+namespace outrider::cuda {
+namespace {
+
+constexpr int kWarpgroups = 2;  // that multiply
+constexpr int kConsumers = kWarpgroups * 128;
+constexpr int kThreads = kConsumers + 128;  // a whole warpgroup gives its registers to the consumers
+constexpr int kCluster = 4;  // blocks
+constexpr int kBlockFeatures = kWarpgroups * kFeatureTile, kClusterFeatures = kCluster * kBlockFeatures;
+constexpr int kBand = 8;
+constexpr int kSums = kWidestTokens / 2;  // of a thread
+
+constexpr int kWeightBytes = kBlockFeatures * kBlockBytes;
+constexpr int kTokenStep = 32;
+constexpr int kMaxStages = 5;
+// Outputs of a warpgroup go to memory by way of shared memory in pieces of so many tokens.
+constexpr int kOutTokens = 96;
+constexpr int kOutRowBytes = kFeatureTile * 2;
+
+struct Shape {
+  int groups, features, k_blocks, splits;
+  const int32_t* token_begin;
+  int tokens;  // where there is no token_begin
+  Output output;
+};
+
+// Where K has segments, the totals of those so far lie in shared memory, which leaves room for fewer tokens and a
+// stage less.
+constexpr int kParkedTokens = 160;
+static_assert(kWidestTokens == kCluster * kWideBoxTokens[0] && kParkedTokens == kCluster * kWideBoxTokens[1]);
+__host__ __device__ constexpr int tile_tokens(int splits) { return splits > 1 ? kParkedTokens : kWidestTokens; }
+__host__ __device__ constexpr int stages_of(int splits) { return splits > 1 ? kMaxStages - 1 : kMaxStages; }
+__host__ __device__ constexpr int stage_bytes(int splits) { return kWeightBytes + tile_tokens(splits) * kBlockBytes; }
+__host__ __device__ constexpr int scratch_bytes(int splits) {  // of a warpgroup
+  return splits > 1 ? kParkedTokens / 2 * 128 * 4 : kOutTokens * kOutRowBytes;
+}
+constexpr int shared_bytes(int splits) {
+  return 1024 + stages_of(splits) * stage_bytes(splits) + kWarpgroups * scratch_bytes(splits) + 2 * kMaxStages * 8;
+}
+static_assert(shared_bytes(1) <= 227 * 1024 - 512 && shared_bytes(2) <= 227 * 1024 - 512);
+
+struct Schedule {
+  int tile_begin[kMaxGroups + 1];
+  int token_begin[kMaxGroups + 1];
+};
+
+struct Place {
+  int group, feature, token;
+  int tokens_left;  // of the group
+  int tokens;       // of the tile: a multiple of 32
+};
+
+__device__ __forceinline__ int feature_tiles_of(int features) { return (features + kClusterFeatures - 1) / kClusterFeatures; }
+
+// By all threads; `schedule` is complete after the next barrier of the block.
+__device__ __forceinline__ void make_schedule(const Shape& shape, Schedule& schedule) {
+  if (threadIdx.x <= shape.groups) {
+    schedule.token_begin[threadIdx.x] =
+        shape.token_begin ? shape.token_begin[threadIdx.x] : threadIdx.x == 0 ? 0 : shape.tokens;
+  }
+  __syncthreads();
+  if (threadIdx.x > 0) return;
+  const int width = tile_tokens(shape.splits);
+  int tiles = 0;
+  for (int g = 0; g < shape.groups; ++g) {
+    schedule.tile_begin[g] = tiles;
+    const int tokens = schedule.token_begin[g + 1] - schedule.token_begin[g];
+    tiles += (tokens + width - 1) / width * feature_tiles_of(shape.features);
+  }
+  schedule.tile_begin[shape.groups] = tiles;
+}
+
+__device__ __forceinline__ Place place_of(const Shape& shape, const Schedule& schedule, int tile) {
+  Place at;
+  at.group = 0;
+  while (tile >= schedule.tile_begin[at.group + 1]) ++at.group;
+  const int begin = schedule.token_begin[at.group], end = schedule.token_begin[at.group + 1];
+  const int width = tile_tokens(shape.splits), feature_tiles = feature_tiles_of(shape.features);
+  const int token_tiles = (end - begin + width - 1) / width;
+  int local = tile - schedule.tile_begin[at.group];
+  const int band = local / (kBand * feature_tiles);
+  local -= band * kBand * feature_tiles;
+  const int band_tiles = min(kBand, token_tiles - band * kBand), feature_tile = local / band_tiles;
+  at.feature = feature_tile * kClusterFeatures;
+  at.token = begin + (band * kBand + local - feature_tile * band_tiles) * width;
+  at.tokens_left = end - at.token;
+  at.tokens = min(width, (at.tokens_left + kTokenStep - 1) / kTokenStep * kTokenStep);
+  return at;
+}
+
+struct Barriers {
+  uint32_t base;
+  __device__ uint32_t full(int stage) const { return base + 8 * stage; }  // copies have arrived
+  __device__ uint32_t empty(int stage) const { return base + 8 * (kMaxStages + stage); }  // both blocks have read
+};
+
+struct Ring {
+  int stages, stage = 0, parity;
+  __device__ __forceinline__ void advance() {
+    if (++stage == stages) stage = 0, parity ^= 1;
+  }
+};
+
+// The copying thread of each block. It asks for 28 KB in less than 500 clocks: what can be is computed once a tile.
+class Copier {
+ public:
+  __device__ __forceinline__ Copier(const CUtensorMap& weights, const CUtensorMap& tokens, const Shape& shape,
+                                    const Schedule& schedule, const Barriers& barriers, uint32_t stages)
+      : weights_(weights),
+        tokens_(tokens),
+        shape_(shape),
+        schedule_(schedule),
+        barriers_(barriers),
+        stages_(stages),
+        tiles_(schedule.tile_begin[shape.groups]) {}
+
+  __device__ __forceinline__ void run() {
+    Ring ring{stages_of(shape_.splits), 0, 1};
+    bool first = true;
+    for (int tile = blockIdx.x / kCluster; tile < tiles_; tile += gridDim.x / kCluster) {
+      const Place at = place_of(shape_, schedule_, tile);
+      const int part = tile_tokens(shape_.splits) / kCluster, part_bytes = part * kBlockBytes;
+      const int rank = cluster_rank();
+      weight_row_ = at.group * shape_.features + at.feature + rank * kBlockFeatures;
+      token_row_ = at.token + rank * part;
+      token_offset_ = kWeightBytes + rank * part_bytes;
+      has_tokens_ = rank * part < at.tokens;
+      bytes_ = kWeightBytes + part_bytes * ((at.tokens + part - 1) / part);
+      int k = 0;
+      if (first) {  // weights depend on no other kernel
+        first = false;
+        const int ahead = min(ring.stages, shape_.k_blocks);
+        for (int i = 0; i < ahead; ++i) copy_weights(i, i);
+        wait_for_previous();
+        for (; k < ahead; ++k) {
+          copy_tokens(k, k);
+          ring.advance();
+        }
+      }
+      for (; k < shape_.k_blocks; ++k) {
+        barrier_wait(barriers_.empty(ring.stage), ring.parity);
+        copy_weights(k, ring.stage);
+        copy_tokens(k, ring.stage);
+        ring.advance();
+      }
+    }
+  }
+
+ private:
+  __device__ __forceinline__ void copy_weights(int k, int stage) const {
+    barrier_arrive_expecting(barriers_.full(stage), bytes_);
+    copy_box(stages_ + stage * stage_bytes(shape_.splits), &weights_, k * kBlockBytes, weight_row_,
+             barriers_.full(stage), kEvictNormal);
+  }
+  __device__ __forceinline__ void copy_tokens(int k, int stage) const {
+    if (!has_tokens_) return;
+    copy_box_to_cluster(stages_ + stage * stage_bytes(shape_.splits) + token_offset_, &tokens_, k * kBlockBytes,
+                        token_row_, barriers_.full(stage), (1 << kCluster) - 1, kEvictNormal);
+  }
+
+  const CUtensorMap &weights_, &tokens_;
+  const Shape& shape_;
+  const Schedule& schedule_;
+  const Barriers barriers_;
+  const uint32_t stages_;
+  const int tiles_;
+  int weight_row_ = 0, token_row_ = 0, token_offset_ = 0, bytes_ = 0;  // of the tile
+  bool has_tokens_ = false;
+};
+
+// Tells the compiler that all threads have the same value: it may not let warpgroup instructions overlap otherwise.
+__device__ __forceinline__ int uniform(int value) { return __shfl_sync(~0u, value, 0); }
+
+// One of the warpgroups that multiply.
+template <typename Element, Epilogue kEpilogue>
+class Consumer {
+ public:
+  __device__ __forceinline__ Consumer(const Shape& shape, const Barriers& barriers, uint32_t stages,
+                                      uint8_t* scratch)
+      : shape_(shape),
+        barriers_(barriers),
+        stages_(stages),
+        scratch_(scratch),
+        warpgroup_(threadIdx.x / 128),
+        thread_(threadIdx.x % 128),
+        ring_{stages_of(shape.splits), 0, 0} {}
+
+  __device__ __forceinline__ void run(const Schedule& schedule) {
+    const int tiles = uniform(schedule.tile_begin[shape_.groups]);
+    WideSums sum, total;
+    clear(total);
+    for (int tile = blockIdx.x / kCluster; tile < tiles; tile += gridDim.x / kCluster) {
+      const Place at = place_of(shape_, schedule, tile);
+      for (int s = 0; s < shape_.splits; ++s) {
+        int blocks = segment_begin(shape_.k_blocks, shape_.splits, s + 1) -
+                     segment_begin(shape_.k_blocks, shape_.splits, s);
+        for (; blocks > 0; blocks -= kIntervalBlocks) {
+          const int count = min(kIntervalBlocks, blocks);
+          switch (uniform(at.tokens)) {
+            case 32: add_interval<32>(count, sum, total); break;
+            case 64: add_interval<64>(count, sum, total); break;
+            case 96: add_interval<96>(count, sum, total); break;
+            case 128: add_interval<128>(count, sum, total); break;
+            case 160: add_interval<160>(count, sum, total); break;
+            default: add_interval<192>(count, sum, total);
+          }
+        }
+        finished_ = at;
+        finished_segment_ = s;
+      }
+    }
+    if (finished_segment_ >= 0) finish_segment(total);
+  }
+
+ private:
+  __device__ __forceinline__ void sync() const { asm volatile("bar.sync %0, 128;" ::"r"(warpgroup_ + 1) : "memory"); }
+  // The zero is hidden from the compiler, which would put totals that it can clear as memory into memory.
+  static __device__ __forceinline__ void clear(WideSums& total) {
+    float zero;
+    asm volatile("mov.b32 %0, 0;" : "=f"(zero));
+#pragma unroll
+    for (int i = 0; i < kSums; ++i) total[i] = zero;
+  }
+  template <int kTokens>
+  __device__ __forceinline__ void multiply_block(WideSums& sum, bool accumulate) {
+    barrier_wait(barriers_.full(ring_.stage), ring_.parity);
+    const uint32_t base = stages_ + ring_.stage * stage_bytes(shape_.splits);
+    wgmma_fence();
+    wgmma_wide_block<Element, kTokens>(sum, swizzled_operand(base + warpgroup_ * kFeatureTile * kBlockBytes),
+                                       swizzled_operand(base + kWeightBytes), accumulate);
+    wgmma_commit();
+    ring_.advance();
+  }
+  __device__ __forceinline__ void release() {
+    if (thread_ < kCluster) barrier_arrive_in_cluster(barriers_.empty(reading_), thread_);
+    if (++reading_ == ring_.stages) reading_ = 0;
+  }
+
+  // Finishes the segment before, once enough is multiplying.
+  template <int kTokens>
+  __device__ __forceinline__ void add_interval(int blocks, WideSums& sum, WideSums& total) {
+    pin(sum);
+    multiply_block<kTokens>(sum, false);
+    if (blocks > 1) multiply_block<kTokens>(sum, true);
+    if (finished_segment_ >= 0) {
+      finish_segment(total);
+      finished_segment_ = -1;
+    }
+    for (int b = 2; b < blocks; ++b) {
+      wgmma_wait<1>();
+      release();
+      multiply_block<kTokens>(sum, true);
+    }
+    if (blocks > 1) {
+      wgmma_wait<1>();
+      release();
+    }
+    wgmma_wait<0>();
+    release();
+    pin(sum);
+#pragma unroll
+    for (int i = 0; i < kTokens / 2; ++i) total[i] += sum[i];
+  }
+
+  __device__ __forceinline__ void finish_segment(WideSums& total) {
+    float* parked = reinterpret_cast<float*>(scratch_) + thread_;
+    if (finished_segment_ > 0) {
+#pragma unroll
+      for (int i = 0; i < kParkedTokens / 2; ++i) total[i] = parked[i * 128] + total[i];
+    }
+    if (finished_segment_ + 1 < shape_.splits) {
+#pragma unroll
+      for (int i = 0; i < kParkedTokens / 2; ++i) parked[i * 128] = total[i];
+    } else {
+      store(total);
+    }
+    clear(total);
+  }
+
+  // Scales the totals and writes them.
+  __device__ __forceinline__ void store(const WideSums& total) {
+    const int feature = finished_.feature + cluster_rank() * kBlockFeatures + warpgroup_ * kFeatureTile;
+    if (feature >= shape_.features) return;  // of a number of feature tiles that clusters do not divide
+    const Output& out = shape_.output;
+    const int tile = (finished_.group * shape_.features + feature) / kFeatureTile;
+    if constexpr (kEpilogue == Epilogue::kGated) {
+      store_gated(tile, feature, total);
+    } else {
+      const float scale = out.scales ? out.scales[tile] : 1.0f;
+      const int64_t begin = int64_t{finished_.token} * shape_.features + feature;
+      if constexpr (kEpilogue == Epilogue::kBf16) store_rows(scale, total, static_cast<bf16*>(out.y) + begin);
+      if constexpr (kEpilogue == Epilogue::kF32) store_f32(scale, total, static_cast<float*>(out.y) + begin);
+    }
+    if (shape_.splits > 1) sync();  // totals of the next tile come here without asking
+  }
+
+  __device__ __forceinline__ void store_f32(float scale, const WideSums& total, float* y) const {
+    const int row = thread_ / 32 * 16 + thread_ % 32 / 4, column = thread_ % 4 * 2;
+#pragma unroll
+    for (int i = 0; i < kSums; ++i) {
+      const int token = i / 4 * 8 + column + i % 2;
+      if (token < finished_.tokens_left) {
+        y[int64_t{token} * shape_.features + row + i / 2 % 2 * 8] = scale * total[i];
+      }
+    }
+  }
+
+  // Bytes of `tokens` rows from shared memory, where they are `stride` apart.
+  __device__ __forceinline__ void copy_rows(int tokens, int row_bytes, int stride, uint8_t* to, int64_t to_stride) {
+    const int pieces = row_bytes / 16;
+    for (int i = thread_; i < tokens * pieces; i += 128) {
+      const int token = i / pieces, at = i % pieces * 16;
+      *reinterpret_cast<int4*>(to + token * to_stride + at) =
+          *reinterpret_cast<const int4*>(scratch_ + token * stride + at);
+    }
+  }
+
+  __device__ __forceinline__ void store_gated(int tile, int feature, const WideSums& total) {
+    const Output& out = shape_.output;
+    const float gate_scale = out.scales ? out.scales[2 * tile] : 1.0f;
+    const float up_scale = out.scales ? out.scales[2 * tile + 1] : 1.0f;
+    const float divisor = out.divisor_of_group ? out.divisor_of_group[finished_.group] : out.divisor;
+    const int size = out.gated_fp8 ? 1 : 2, row_bytes = kFeatureTile / 2 * size;
+    const int stride = row_bytes + 16;  // padded against bank conflicts
+    const int64_t y_stride = int64_t{shape_.features} / 2 * size;
+    uint8_t* y = static_cast<uint8_t*>(out.y) + finished_.token * y_stride + feature / 2 * size;
+    uint8_t* mine = scratch_ + thread_ % 4 * 2 * stride + (thread_ / 32 * 8 + thread_ % 32 / 4) * size;
+#pragma unroll
+    for (int first = 0; first < kWidestTokens; first += kOutTokens) {
+      const int count = min(finished_.tokens_left - first, kOutTokens);
+      if (count <= 0) break;
+      sync();  // all have read what lay there
+#pragma unroll
+      for (int j = 0; j < kOutTokens / 8; ++j) {
+#pragma unroll
+        for (int c = 0; c < 2; ++c) {
+          const int i = (first / 8 + j) * 4 + c;
+          const float value = gated_value(gate_scale * total[i], up_scale * total[i + 2]);
+          uint8_t* to = mine + (j * 8 + c) * stride;
+          if (out.gated_fp8) {
+            *to = to_e4m3(__fdiv_rn(value, divisor));
+          } else {
+            *reinterpret_cast<bf16*>(to) = __float2bfloat16(value);
+          }
+        }
+      }
+      sync();
+      copy_rows(count, row_bytes, stride, y + first * y_stride, y_stride);
+    }
+  }
+
+  // Through shared memory, so that a token's 64 features are written in one go.
+  __device__ __forceinline__ void store_rows(float scale, const WideSums& total, bf16* y) {
+    constexpr int kPieces = kOutRowBytes / 16, kStep = kOutTokens / 8;
+    const int lane = threadIdx.x % 32, piece = thread_ / 32 * 2 + lane / 8 % 2;
+    const uint32_t rows = shared_address(scratch_);
+#pragma unroll
+    for (int first = 0; first < kWidestTokens / 8; first += kStep) {
+      const int count = min(finished_.tokens_left - first * 8, kOutTokens) * kPieces;
+      if (count <= 0) break;
+      sync();  // all have read what lay there
+#pragma unroll
+      for (int j = 0; j < kStep; j += 2) {
+        const int token = (j + lane / 16) * 8 + lane % 8;
+        uint32_t packed[4];
+#pragma unroll
+        for (int q = 0; q < 4; ++q) {
+          const int i = 4 * (first + j) + 2 * q;
+          const __nv_bfloat162 pair = __floats2bfloat162_rn(scale * total[i], scale * total[i + 1]);
+          packed[q] = *reinterpret_cast<const uint32_t*>(&pair);
+        }
+        store_matrices_transposed(rows + token * kOutRowBytes + (piece ^ token % 8) * 16, packed);
+      }
+      sync();
+      for (int i = thread_; i < count; i += 128) {
+        const int token = i / kPieces, at = i % kPieces;
+        *reinterpret_cast<int4*>(y + int64_t{first * 8 + token} * shape_.features +
+                                 at * (kFeatureTile / kPieces)) =
+            *reinterpret_cast<const int4*>(scratch_ + token * kOutRowBytes + (at ^ token % 8) * 16);
+      }
+    }
+  }
+
+  const Shape& shape_;
+  const Barriers barriers_;
+  const uint32_t stages_;
+  uint8_t* const scratch_;
+  const int warpgroup_, thread_;
+  Ring ring_;
+  int reading_ = 0;  // stage that is released next
+  Place finished_{};
+  int finished_segment_ = -1;
+};
+
+template <typename Element, Epilogue kEpilogue>
+__global__ void __cluster_dims__(kCluster, 1, 1) __launch_bounds__(kThreads, 1)
+    wide_kernel(const __grid_constant__ CUtensorMap weights, const __grid_constant__ CUtensorMap tokens,
+                const __grid_constant__ Shape shape) {
+  extern __shared__ uint8_t raw[];
+  uint8_t* stages = raw + (-shared_address(raw) & 1023);
+  uint8_t* scratches = stages + stages_of(shape.splits) * stage_bytes(shape.splits);
+  const Barriers barriers{shared_address(scratches + kWarpgroups * scratch_bytes(shape.splits))};
+  __shared__ Schedule schedule;
+  let_next_start();
+  if (shape.groups > 1) wait_for_previous();  // the groups' bounds come from another kernel
+  if (threadIdx.x == kConsumers) {
+    prefetch_tensor_map(&weights);
+    prefetch_tensor_map(&tokens);
+    for (int stage = 0; stage < kMaxStages; ++stage) {
+      barrier_init(barriers.full(stage), 1);
+      barrier_init(barriers.empty(stage), kWarpgroups * kCluster);
+    }
+    barrier_init_fence();
+  }
+  make_schedule(shape, schedule);
+  cluster_sync();
+  if (threadIdx.x >= kConsumers) {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+    if (threadIdx.x == kConsumers) {
+      Copier(weights, tokens, shape, schedule, barriers, shared_address(stages)).run();
+    }
+    __syncwarp();
+  } else {
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
+    wait_for_previous();
+    Consumer<Element, kEpilogue>(shape, barriers, shared_address(stages),
+                           scratches + threadIdx.x / 128 * scratch_bytes(shape.splits))
+        .run(schedule);
+  }
+  cluster_sync();  // neither block ends while the other writes into it
+}
+
+// That fit the device at once: its groups of multiprocessors need not be multiples of a cluster.
+int resident_clusters = 0;
+
+template <typename Element, Epilogue kEpilogue>
+void run(const GemmCall& call, int num_sms, cudaStream_t stream) {
+  const GemmWeights& w = *call.w;
+  const int block = w.type == ElementType::kFp8 ? kBlockBytes : kBlockBytes / 2;
+  const Output output{
+      call.y,   w.features, w.scales, call.output == OutputType::kFp8, call.divisor, call.divisor_of_group,
+      nullptr};
+  const Shape shape{w.groups, w.features, w.k / block, w.splits, call.token_begin, call.tokens_a_group, output};
+  int clusters = std::min(num_sms / kCluster, resident_clusters);
+  if (w.groups == 1) {  // no more than there is work for
+    const int width = tile_tokens(w.splits);
+    clusters = std::min(clusters, (w.features + kClusterFeatures - 1) / kClusterFeatures *
+                                      ((call.tokens_a_group + width - 1) / width));
+  }
+  launch(wide_kernel<Element, kEpilogue>, clusters * kCluster, kThreads, shared_bytes(w.splits), stream,
+         w.wide_tensor, call.x->wide_tensor[w.splits > 1 ? 1 : 0], shape);
+}
+
+template <typename Element, Epilogue kEpilogue>
+void prepare() {
+  const int bytes = std::max(shared_bytes(1), shared_bytes(kMaxSplits));
+  check(cudaFuncSetAttribute(wide_kernel<Element, kEpilogue>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
+        "shared memory of gemm_wide");
+  cudaLaunchConfig_t config{};
+  config.gridDim = kCluster;
+  config.blockDim = kThreads;
+  config.dynamicSmemBytes = bytes;
+  check(cudaOccupancyMaxActiveClusters(&resident_clusters, wide_kernel<Element, kEpilogue>, &config),
+        "clusters of gemm_wide");
+}
+
+template <typename Element>
+void run_element(const GemmCall& call, int num_sms, cudaStream_t stream) {
+  if (call.w->gated) return run<Element, Epilogue::kGated>(call, num_sms, stream);
+  if (call.output == OutputType::kF32) return run<Element, Epilogue::kF32>(call, num_sms, stream);
+  run<Element, Epilogue::kBf16>(call, num_sms, stream);
+}
+
+template <typename Element>
+void prepare_element() {
+  prepare<Element, Epilogue::kGated>();
+  prepare<Element, Epilogue::kF32>();
+  prepare<Element, Epilogue::kBf16>();
+}
+
+}  // namespace
+
+void gemm_wide(const GemmCall& call, int num_sms, cudaStream_t stream) {
+  if (call.w->type == ElementType::kFp8) {
+    run_element<Fp8>(call, num_sms, stream);
+  } else {
+    run_element<Bf16>(call, num_sms, stream);
+  }
+}
+
+void prepare_gemm_wide() {
+  prepare_element<Fp8>();
+  prepare_element<Bf16>();
+}
+
+}  // namespace outrider::cuda
