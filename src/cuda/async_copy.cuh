@@ -76,10 +76,11 @@ __device__ __forceinline__ void copy_box(uint32_t to, const CUtensorMap* tensor,
       : "memory");
 }
 
-// The same into every block of the cluster that `blocks` has a bit for, at the same place in its shared memory; the
-// bytes count for the same barrier of each.
-__device__ __forceinline__ void copy_box_to_cluster(uint32_t to, const CUtensorMap* tensor, int column, int row,
-                                                    uint32_t barrier, int blocks, uint64_t cache_hint) {
+// The same into every block of the cluster that `blocks` has a bit for, at the same place in its shared
+// memory; the bytes count for the same barrier of each.
+__device__ __forceinline__ void copy_box_to_cluster(uint32_t to, const CUtensorMap* tensor, int column,
+                                                    int row, uint32_t barrier, int blocks,
+                                                    uint64_t cache_hint) {
   asm volatile(
       "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster"
       ".L2::cache_hint [%0], [%1, {%2, %3}], [%4], %5, %6;" ::"r"(to),
@@ -98,8 +99,8 @@ __device__ __forceinline__ void barrier_arrive_in_cluster(uint32_t barrier, int 
 
 // Four matrices of 8 x 8 16-bit values, each transposed: lane 8 i + r holds the address of row r of matrix i.
 __device__ __forceinline__ void store_matrices_transposed(uint32_t row, const uint32_t (&values)[4]) {
-  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(row), "r"(values[0]),
-               "r"(values[1]), "r"(values[2]), "r"(values[3])
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(row),
+               "r"(values[0]), "r"(values[1]), "r"(values[2]), "r"(values[3])
                : "memory");
 }
 

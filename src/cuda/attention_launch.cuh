@@ -10,11 +10,13 @@ namespace outrider::cuda {
 
 template <typename Kernel>
 void let_use_shared_memory(Kernel* kernel, int bytes) {
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), "cudaFuncSetAttribute");
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
+        "cudaFuncSetAttribute");
 }
 
-// Narrow: 8 or 16 columns of the instruction; three pages in flight and as many blocks an SM as fit, at most 4.
-// Wide: attention_prompt.cuh, or three warpgroups of 32 columns that share each page; one block an SM.
+// Narrow: 8 or 16 columns of the instruction; three pages in flight and as many blocks an SM as fit, at
+// most 4. Wide: attention_prompt.cuh, or three warpgroups of 32 columns that share each page; one block an
+// SM.
 template <model::KvDtype kDtype, int kHeadDim>
 struct AttentionInstances {
   static constexpr bool kIsFp8 = kDtype == model::KvDtype::kFp8E4m3;

@@ -1,9 +1,9 @@
 // The two matrix products of a page on the tensor cores, straight from its image in shared memory:
 // scores[64 keys][columns] = K q^T and values[head_dim][columns] = V^T p^T, with K and V^T as operand A.
 //
-// FP8 images take q and p as e4m3 too. Each is split into a value and a residual, so that about 7 bits of it are
-// kept: two tiles, whose products are added up in the same accumulators, values before residuals. bf16 images take
-// them as bf16.
+// FP8 images take q and p as e4m3 too. Each is split into a value and a residual, so that about 7 bits of it
+// are kept: two tiles, whose products are added up in the same accumulators, values before residuals. bf16
+// images take them as bf16.
 #pragma once
 
 #include "cuda/kv_image.cuh"

@@ -1,16 +1,17 @@
-// Attention of prompts over FP8 pages of 128 channels: here the tensor cores are the limit, and scores stay in the
-// registers that the second product takes its weights from.
+// Attention of prompts over FP8 pages of 128 channels: here the tensor cores are the limit, and scores stay
+// in the registers that the second product takes its weights from.
 //
-// Tiling: three consumer warpgroups of 64 rows each, a row being a (token, head of the group): 38 tokens of Scout's 5
-// heads. Each takes every page of the ring that a producer warp fills: scores[64 rows][64 keys] = q K^T with q in
-// shared memory, then totals[64 rows][128] += p V with p in registers; the three overlap one's softmax with
-// others' products. A thread has rows lane / 4 (+ 8) of its warp's 16, and of scores the columns
+// Tiling: three consumer warpgroups of 64 rows each, a row being a (token, head of the group): 38 tokens of
+// Scout's 5 heads. Each takes every page of the ring that a producer warp fills: scores[64 rows][64 keys] = q
+// K^T with q in shared memory, then totals[64 rows][128] += p V with p in registers; the three overlap one's
+// softmax with others' products. A thread has rows lane / 4 (+ 8) of its warp's 16, and of scores the columns
 // 8 j + 2 * (lane % 4) (+ 1). Totals of the runs so far lie in shared memory.
 //
-// The same arithmetic as attention_kernel.cuh, in the same order: sums of weights are kept apart by the key's row in
-// the page modulo 8 and divided by 16, as the threads there have them.
+// The same arithmetic as attention_kernel.cuh, in the same order: sums of weights are kept apart by the key's
+// row in the page modulo 8 and divided by 16, as the threads there have them.
 //
-// Floor: 16 products of 64 x 64 x 32 (two terms of q, two of p) a page, KV head and 64 rows, at the tensor rate.
+// Floor: 16 products of 64 x 64 x 32 (two terms of q, two of p) a page, KV head and 64 rows, at the tensor
+// rate.
 #pragma once
 
 #include "cuda/attention_kernel.cuh"
@@ -42,7 +43,8 @@ class PromptConsumer {
   using T = PromptTraits;
   using Math = T::Math;
 
-  __device__ __forceinline__ PromptConsumer(uint8_t* shared, const AttentionCall& call, int heads, Ring<T> ring)
+  __device__ __forceinline__ PromptConsumer(uint8_t* shared, const AttentionCall& call, int heads,
+                                            Ring<T> ring)
       : call_(call),
         heads_(heads),
         group_(heads / call.cache.kv_heads),
@@ -52,7 +54,8 @@ class PromptConsumer {
         column_(lane_ % 4 * 2),
         shared_(shared),
         q_(shared + T::kQ + warpgroup_ * Math::kQBytes),
-        fold_(reinterpret_cast<float*>(shared + T::kFold) + warpgroup_ * T::kTotals * 128 + threadIdx.x % 128),
+        fold_(reinterpret_cast<float*>(shared + T::kFold) + warpgroup_ * T::kTotals * 128 +
+              threadIdx.x % 128),
         rows_(reinterpret_cast<T::RowInfo*>(shared + T::kRowInfo)),
         ring_(ring) {
     ring_.parity = 0;
@@ -114,7 +117,8 @@ class PromptConsumer {
         pair[0] = __bfloat1622float2(from[0]);
         pair[1] = __bfloat1622float2(from[32]);
       }
-      float largest = fmaxf(fmaxf(fabsf(pair[0].x), fabsf(pair[0].y)), fmaxf(fabsf(pair[1].x), fabsf(pair[1].y)));
+      float largest =
+          fmaxf(fmaxf(fabsf(pair[0].x), fabsf(pair[0].y)), fmaxf(fabsf(pair[1].x), fabsf(pair[1].y)));
 #pragma unroll
       for (int lanes = 16; lanes > 0; lanes /= 2) {
         largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, lanes));
@@ -193,8 +197,8 @@ class PromptConsumer {
   }
 
   // Products of row r of the thread become weights.
-  static __device__ __forceinline__ void weigh(float (&score)[32], int r, float scale, float& max, float& keep,
-                                               float (&sum)[8]) {
+  static __device__ __forceinline__ void weigh(float (&score)[32], int r, float scale, float& max,
+                                               float& keep, float (&sum)[8]) {
     float high = score[2 * r];
 #pragma unroll
     for (int j = 0; j < 8; ++j) high = fmaxf(high, fmaxf(score[4 * j + 2 * r], score[4 * j + 2 * r + 1]));
@@ -216,13 +220,14 @@ class PromptConsumer {
     }
   }
 
-  // Weights of row r as operand A: the keys' rows in a page are permuted so that a thread has four neighbours.
+  // Weights of row r as operand A: the keys' rows in a page are permuted so that a thread has four
+  // neighbours.
   static __device__ __forceinline__ void split(const float (&weight)[32], int r, uint32_t (&leading)[2][4],
                                                uint32_t (&rest)[2][4]) {
 #pragma unroll
     for (int half = 0; half < 4; ++half) {  // of 16 keys
-      const float w[4] = {weight[8 * half + 2 * r], weight[8 * half + 2 * r + 1], weight[8 * half + 4 + 2 * r],
-                          weight[8 * half + 4 + 2 * r + 1]};
+      const float w[4] = {weight[8 * half + 2 * r], weight[8 * half + 2 * r + 1],
+                          weight[8 * half + 4 + 2 * r], weight[8 * half + 4 + 2 * r + 1]};
       float lead[4], left[4];
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
@@ -289,8 +294,8 @@ class PromptConsumer {
 
 template <typename T>
 __global__ void __launch_bounds__(T::kThreads, 1)
-    attend_prompt(const __grid_constant__ AttentionCall call, const AttentionTile* tiles, const int32_t* num_tiles,
-                  int heads) {
+    attend_prompt(const __grid_constant__ AttentionCall call, const AttentionTile* tiles,
+                  const int32_t* num_tiles, int heads) {
   extern __shared__ uint8_t unaligned[];
   uint8_t* shared = unaligned + (-shared_address(unaligned) & 1023);
   const Ring<T> ring = make_ring<T>(shared);

@@ -15,8 +15,8 @@ __device__ __forceinline__ float exp2_approx(float x) {
   return y;
 }
 
-// A row's weights of one page's keys, relative to the new maximum: products q k times `scale` are scores in units of
-// log2. `keep`: what sums so far are worth relative to it.
+// A row's weights of one page's keys, relative to the new maximum: products q k times `scale` are scores in
+// units of log2. `keep`: what sums so far are worth relative to it.
 struct PageWeights {
   float max, keep, scale, offset;
   __device__ __forceinline__ PageWeights(float old_max, float largest_product, float score_scale,
@@ -66,8 +66,8 @@ __device__ __forceinline__ void store_results(const ProductInput& out, int64_t i
   result.x = __float2bfloat16(__fmul_rn(total, factor));
   result.y = __float2bfloat16(__fmul_rn(next, factor));
   if (out.type == ElementType::kFp8) {
-    *reinterpret_cast<uint16_t*>(static_cast<uint8_t*>(out.data) + index) =
-        to_e4m3x2(__fdiv_rn(__bfloat162float(result.x), out.scale), __fdiv_rn(__bfloat162float(result.y), out.scale));
+    *reinterpret_cast<uint16_t*>(static_cast<uint8_t*>(out.data) + index) = to_e4m3x2(
+        __fdiv_rn(__bfloat162float(result.x), out.scale), __fdiv_rn(__bfloat162float(result.y), out.scale));
   } else {
     *reinterpret_cast<__nv_bfloat162*>(static_cast<bf16*>(out.data) + index) = result;
   }

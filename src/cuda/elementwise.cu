@@ -57,60 +57,6 @@ __global__ void __launch_bounds__(kRowThreads) add_norm_kernel(const AddNorm cal
   store_row(call, x);
 }
 
-constexpr int kMaxExperts = 128;
-
-__global__ void __launch_bounds__(kRowThreads) add_norm_route_kernel(const AddNormRoute call) {
-  __shared__ float scratch[kRowThreads / 32];
-  __shared__ float logits[kMaxExperts];
-  let_next_start();
-  wait_for_previous();
-  const int row = blockIdx.x, hidden = call.norm.hidden;
-  Vector x[kRowVectors];
-  add_updates(call.norm, row, x);
-  store_residual(call.norm, row, x);
-  normalize(call.norm, x, scratch);
-  store_row(call.norm, x);
-#pragma unroll
-  for (int v = 0; v < kRowVectors; ++v) {
-    const int i = (v * kRowThreads + threadIdx.x) * kVector;
-    if (i < hidden) store_bf16(static_cast<bf16*>(call.normed) + int64_t{row} * hidden + i, x[v]);
-  }
-
-  __shared__ float partial[kMaxExperts][kRowThreads / 32];
-  for (int e = 0; e < call.experts; ++e) {
-    const bf16* w = static_cast<const bf16*>(call.router) + int64_t{e} * hidden;
-    float dot = 0.0f;
-#pragma unroll
-    for (int v = 0; v < kRowVectors; ++v) {
-      const int i = (v * kRowThreads + threadIdx.x) * kVector;
-      if (i >= hidden) continue;
-      const Vector weight = load_vector(w + i);
-#pragma unroll
-      for (int j = 0; j < kVector; ++j) dot += x[v].value[j] * weight.value[j];
-    }
-    dot = warp_sum(dot);
-    if (threadIdx.x % 32 == 0) partial[e][threadIdx.x / 32] = dot;
-  }
-  __syncthreads();
-  if (threadIdx.x < call.experts) {
-    float logit = 0.0f;
-    for (float part : partial[threadIdx.x]) logit += part;
-    logits[threadIdx.x] = logit;
-  }
-  __syncthreads();
-  if (threadIdx.x != 0) return;
-  const int top_k = call.norm.experts_per_token;
-  for (int rank = 0; rank < top_k; ++rank) {
-    int best = 0;
-    for (int e = 1; e < call.experts; ++e) best = logits[e] > logits[best] ? e : best;
-    const int pair = row * top_k + rank;
-    call.expert_of_pair[pair] = best;
-    call.score_of_pair[pair] = 1.0f / (1.0f + expf(-logits[best]));
-    call.rank_of_pair[pair] = atomicAdd(&call.count_of_expert[best], 1);
-    logits[best] = -INFINITY;
-  }
-}
-
 __global__ void __launch_bounds__(kRowThreads) dispatch_kernel(const Dispatch call) {
   let_next_start();
   wait_for_previous();
@@ -143,10 +89,6 @@ void embed(const Batch& batch, const void* table, const int32_t* last_token, int
 
 void add_norm(const AddNorm& call, cudaStream_t stream) {
   launch(add_norm_kernel, call.rows, kRowThreads, 0, stream, call);
-}
-
-void add_norm_route(const AddNormRoute& call, cudaStream_t stream) {
-  launch(add_norm_route_kernel, call.norm.rows, kRowThreads, 0, stream, call);
 }
 
 void dispatch(const Dispatch& call, cudaStream_t stream) {

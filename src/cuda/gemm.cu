@@ -39,11 +39,10 @@ struct Tile {
   static constexpr int kWeightBytes = kFeatures * kBlockBytes;
   static constexpr int kTokenBytes = kTokens * kBlockBytes;
   static constexpr int kStageBytes = kWeightBytes + (kTokenBytes + 1023) / 1024 * 1024;
-  static constexpr int kTotals = kSums * 128;  // floats
+  static constexpr int kTotals = kSums * 128;                             // floats
   static constexpr int kScratchBytes = kOutputBytes<kEpilogue, kTokens>;  // outputs on their way to memory
   static constexpr int kBarriers = 2 * kStages;
-  static constexpr int kSharedBytes =
-      1024 + kStages * kStageBytes + kScratchBytes + kBarriers * 8;
+  static constexpr int kSharedBytes = 1024 + kStages * kStageBytes + kScratchBytes + kBarriers * 8;
   // Totals that SplitTotals has room for.
   static constexpr int kSplitItems = kBlocks * 64 / kTokens;
 };
@@ -112,8 +111,7 @@ __device__ __forceinline__ void make_schedule(const Shape& shape, int workers, S
   if (lane > 0) return;
   schedule.tile_begin[shape.groups] = tiles;
   const int rest = tiles % workers, rest_items = rest * shape.splits;
-  const bool cut =
-      rest_items <= T::kSplitItems && (rest_items + workers - 1) / workers < shape.splits;
+  const bool cut = rest_items <= T::kSplitItems && (rest_items + workers - 1) / workers < shape.splits;
   schedule.whole = cut ? tiles - rest : tiles;
   schedule.items = cut ? schedule.whole + rest_items : tiles;
 }
@@ -363,8 +361,8 @@ __device__ __forceinline__ void multiply_tiles(const Shape& shape, const Schedul
       complete = combine_totals<T>(shape, at.tile, at.first_segment, arrived, total);
     }
     if (complete) {
-      store_tile<T::kEpilogue, T::kTokens>(shape.output, at.group, at.feature, at.token, at.tokens_left, 1, scratch,
-                                           total);
+      store_tile<T::kEpilogue, T::kTokens>(shape.output, at.group, at.feature, at.token, at.tokens_left, 1,
+                                           scratch, total);
     }
   }
 }
@@ -410,8 +408,7 @@ __global__ void __launch_bounds__(T::kThreads, 1)
   } else {
     wait_for_previous();
     let_next_start();
-    multiply_tiles<Element, T>(shape, schedule, barriers, stages,
-                               scratch, &arrived);
+    multiply_tiles<Element, T>(shape, schedule, barriers, stages, scratch, &arrived);
   }
 }
 

@@ -1,16 +1,17 @@
 // Tiles of 128 features x up to 192 tokens for prompts, where the tensor cores are the limit.
 //
-// Tiling: a cluster of four blocks takes 512 features and one run of tokens. Each block copies its own weights and
-// a quarter of the tokens, which the copy engine writes into all four: 22 KB per block and 128 bytes of K for 768
-// clocks of tensor cores, where a block alone would need 40 KB; the L2 cache gives about 42 KB a microsecond and
-// multiprocessor. In a block one thread copies, four or five stages ahead, and two warpgroups multiply, 64 features each, with accumulators of one
-// interval (gemm_order.h) beside the totals, so that what becomes of a finished total (adding it to the segments
-// before, writing it out) happens while the next interval multiplies. A group's last tile is as narrow as its tokens
-// let it be, in steps of 32. The grid is persistent; tiles are dealt out in bands of 8 token tiles, so that the
-// clusters at work share weights and tokens in the L2 cache.
+// Tiling: a cluster of two blocks takes 256 features and one run of tokens. Each block copies its own weights
+// and half of the tokens, which the copy engine writes into both: 28 KB per block and 128 bytes of K for 768
+// clocks of tensor cores, where a block alone would need 40 KB. The L2 cache gives about 42 KB a microsecond
+// and multiprocessor: that is what limits the tile now. In a block one thread copies, four or five stages
+// ahead, and two warpgroups multiply, 64 features each, with accumulators of one interval (gemm_order.h)
+// beside the totals, so that what becomes of a finished total (adding it to the segments before, writing it
+// out) happens while the next interval multiplies. A group's last tile is as narrow as its tokens let it be,
+// in steps of 32. The grid is persistent; tiles are dealt out in bands of 8 token tiles, so that the clusters
+// at work share weights and tokens in the L2 cache.
 //
-// Floor: 2 * tokens * features * k / tensor rate (1500 TFLOP/s for FP8, at the clock that power leaves); weights /
-// memory bandwidth for groups of fewer than 250 tokens.
+// Floor: 2 * tokens * features * k / tensor rate (1500 TFLOP/s for FP8, at the clock that power leaves);
+// weights / memory bandwidth for groups of fewer than 250 tokens.
 #include <algorithm>
 #include <cstdint>
 
@@ -29,7 +30,7 @@ namespace {
 constexpr int kWarpgroups = 2;  // that multiply
 constexpr int kConsumers = kWarpgroups * 128;
 constexpr int kThreads = kConsumers + 128;  // a whole warpgroup gives its registers to the consumers
-constexpr int kCluster = 4;  // blocks
+constexpr int kCluster = 2;                 // blocks
 constexpr int kBlockFeatures = kWarpgroups * kFeatureTile, kClusterFeatures = kCluster * kBlockFeatures;
 constexpr int kBand = 8;
 constexpr int kSums = kWidestTokens / 2;  // of a thread
@@ -48,18 +49,23 @@ struct Shape {
   Output output;
 };
 
-// Where K has segments, the totals of those so far lie in shared memory, which leaves room for fewer tokens and a
-// stage less.
+// Where K has segments, the totals of those so far lie in shared memory, which leaves room for fewer tokens
+// and a stage less.
 constexpr int kParkedTokens = 160;
 static_assert(kWidestTokens == kCluster * kWideBoxTokens[0] && kParkedTokens == kCluster * kWideBoxTokens[1]);
-__host__ __device__ constexpr int tile_tokens(int splits) { return splits > 1 ? kParkedTokens : kWidestTokens; }
+__host__ __device__ constexpr int tile_tokens(int splits) {
+  return splits > 1 ? kParkedTokens : kWidestTokens;
+}
 __host__ __device__ constexpr int stages_of(int splits) { return splits > 1 ? kMaxStages - 1 : kMaxStages; }
-__host__ __device__ constexpr int stage_bytes(int splits) { return kWeightBytes + tile_tokens(splits) * kBlockBytes; }
+__host__ __device__ constexpr int stage_bytes(int splits) {
+  return kWeightBytes + tile_tokens(splits) * kBlockBytes;
+}
 __host__ __device__ constexpr int scratch_bytes(int splits) {  // of a warpgroup
   return splits > 1 ? kParkedTokens / 2 * 128 * 4 : kOutTokens * kOutRowBytes;
 }
 constexpr int shared_bytes(int splits) {
-  return 1024 + stages_of(splits) * stage_bytes(splits) + kWarpgroups * scratch_bytes(splits) + 2 * kMaxStages * 8;
+  return 1024 + stages_of(splits) * stage_bytes(splits) + kWarpgroups * scratch_bytes(splits) +
+         2 * kMaxStages * 8;
 }
 static_assert(shared_bytes(1) <= 227 * 1024 - 512 && shared_bytes(2) <= 227 * 1024 - 512);
 
@@ -74,13 +80,16 @@ struct Place {
   int tokens;       // of the tile: a multiple of 32
 };
 
-__device__ __forceinline__ int feature_tiles_of(int features) { return (features + kClusterFeatures - 1) / kClusterFeatures; }
+__device__ __forceinline__ int feature_tiles_of(int features) {
+  return (features + kClusterFeatures - 1) / kClusterFeatures;
+}
 
 // By all threads; `schedule` is complete after the next barrier of the block.
 __device__ __forceinline__ void make_schedule(const Shape& shape, Schedule& schedule) {
   if (threadIdx.x <= shape.groups) {
-    schedule.token_begin[threadIdx.x] =
-        shape.token_begin ? shape.token_begin[threadIdx.x] : threadIdx.x == 0 ? 0 : shape.tokens;
+    schedule.token_begin[threadIdx.x] = shape.token_begin  ? shape.token_begin[threadIdx.x]
+                                        : threadIdx.x == 0 ? 0
+                                                           : shape.tokens;
   }
   __syncthreads();
   if (threadIdx.x > 0) return;
@@ -115,7 +124,9 @@ __device__ __forceinline__ Place place_of(const Shape& shape, const Schedule& sc
 struct Barriers {
   uint32_t base;
   __device__ uint32_t full(int stage) const { return base + 8 * stage; }  // copies have arrived
-  __device__ uint32_t empty(int stage) const { return base + 8 * (kMaxStages + stage); }  // both blocks have read
+  __device__ uint32_t empty(int stage) const {
+    return base + 8 * (kMaxStages + stage);
+  }  // both blocks have read
 };
 
 struct Ring {
@@ -125,7 +136,8 @@ struct Ring {
   }
 };
 
-// The copying thread of each block. It asks for 28 KB in less than 500 clocks: what can be is computed once a tile.
+// The copying thread of each block. It asks for 28 KB in less than 500 clocks: what can be is computed once a
+// tile.
 class Copier {
  public:
   __device__ __forceinline__ Copier(const CUtensorMap& weights, const CUtensorMap& tokens, const Shape& shape,
@@ -178,8 +190,9 @@ class Copier {
   }
   __device__ __forceinline__ void copy_tokens(int k, int stage) const {
     if (!has_tokens_) return;
-    copy_box_to_cluster(stages_ + stage * stage_bytes(shape_.splits) + token_offset_, &tokens_, k * kBlockBytes,
-                        token_row_, barriers_.full(stage), (1 << kCluster) - 1, kEvictNormal);
+    copy_box_to_cluster(stages_ + stage * stage_bytes(shape_.splits) + token_offset_, &tokens_,
+                        k * kBlockBytes, token_row_, barriers_.full(stage), (1 << kCluster) - 1,
+                        kEvictNormal);
   }
 
   const CUtensorMap &weights_, &tokens_;
@@ -192,7 +205,8 @@ class Copier {
   bool has_tokens_ = false;
 };
 
-// Tells the compiler that all threads have the same value: it may not let warpgroup instructions overlap otherwise.
+// Tells the compiler that all threads have the same value: it may not let warpgroup instructions overlap
+// otherwise.
 __device__ __forceinline__ int uniform(int value) { return __shfl_sync(~0u, value, 0); }
 
 // One of the warpgroups that multiply.
@@ -221,12 +235,23 @@ class Consumer {
         for (; blocks > 0; blocks -= kIntervalBlocks) {
           const int count = min(kIntervalBlocks, blocks);
           switch (uniform(at.tokens)) {
-            case 32: add_interval<32>(count, sum, total); break;
-            case 64: add_interval<64>(count, sum, total); break;
-            case 96: add_interval<96>(count, sum, total); break;
-            case 128: add_interval<128>(count, sum, total); break;
-            case 160: add_interval<160>(count, sum, total); break;
-            default: add_interval<192>(count, sum, total);
+            case 32:
+              add_interval<32>(count, sum, total);
+              break;
+            case 64:
+              add_interval<64>(count, sum, total);
+              break;
+            case 96:
+              add_interval<96>(count, sum, total);
+              break;
+            case 128:
+              add_interval<128>(count, sum, total);
+              break;
+            case 160:
+              add_interval<160>(count, sum, total);
+              break;
+            default:
+              add_interval<192>(count, sum, total);
           }
         }
         finished_ = at;
@@ -237,7 +262,9 @@ class Consumer {
   }
 
  private:
-  __device__ __forceinline__ void sync() const { asm volatile("bar.sync %0, 128;" ::"r"(warpgroup_ + 1) : "memory"); }
+  __device__ __forceinline__ void sync() const {
+    asm volatile("bar.sync %0, 128;" ::"r"(warpgroup_ + 1) : "memory");
+  }
   // The zero is hidden from the compiler, which would put totals that it can clear as memory into memory.
   static __device__ __forceinline__ void clear(WideSums& total) {
     float zero;
@@ -313,24 +340,35 @@ class Consumer {
       const float scale = out.scales ? out.scales[tile] : 1.0f;
       const int64_t begin = int64_t{finished_.token} * shape_.features + feature;
       if constexpr (kEpilogue == Epilogue::kBf16) store_rows(scale, total, static_cast<bf16*>(out.y) + begin);
-      if constexpr (kEpilogue == Epilogue::kF32) store_f32(scale, total, static_cast<float*>(out.y) + begin);
+      if constexpr (kEpilogue == Epilogue::kF32)
+        store_f32(scale, total, static_cast<uint8_t*>(out.y) + begin * 4);
     }
     if (shape_.splits > 1) sync();  // totals of the next tile come here without asking
   }
 
-  __device__ __forceinline__ void store_f32(float scale, const WideSums& total, float* y) const {
-    const int row = thread_ / 32 * 16 + thread_ % 32 / 4, column = thread_ % 4 * 2;
+  __device__ __forceinline__ void store_f32(float scale, const WideSums& total, uint8_t* y) {
+    constexpr int kRowBytes = kFeatureTile * 4, kStride = kRowBytes + 16, kTokens = 32;
+    static_assert(kTokens * kStride <= kOutTokens * kOutRowBytes);
+    float* mine =
+        reinterpret_cast<float*>(scratch_ + thread_ % 4 * 2 * kStride) + thread_ / 32 * 16 + thread_ % 32 / 4;
 #pragma unroll
-    for (int i = 0; i < kSums; ++i) {
-      const int token = i / 4 * 8 + column + i % 2;
-      if (token < finished_.tokens_left) {
-        y[int64_t{token} * shape_.features + row + i / 2 % 2 * 8] = scale * total[i];
+    for (int first = 0; first < kWidestTokens; first += kTokens) {
+      const int count = min(finished_.tokens_left - first, kTokens);
+      if (count <= 0) break;
+      sync();  // all have read what lay there
+#pragma unroll
+      for (int i = 0; i < kTokens / 2; ++i) {
+        mine[(i / 4 * 8 + i % 2) * (kStride / 4) + i / 2 % 2 * 8] = scale * total[first / 2 + i];
       }
+      sync();
+      copy_rows(count, kRowBytes, kStride, y + int64_t{first} * shape_.features * 4,
+                int64_t{shape_.features} * 4);
     }
   }
 
   // Bytes of `tokens` rows from shared memory, where they are `stride` apart.
-  __device__ __forceinline__ void copy_rows(int tokens, int row_bytes, int stride, uint8_t* to, int64_t to_stride) {
+  __device__ __forceinline__ void copy_rows(int tokens, int row_bytes, int stride, uint8_t* to,
+                                            int64_t to_stride) {
     const int pieces = row_bytes / 16;
     for (int i = thread_; i < tokens * pieces; i += 128) {
       const int token = i / pieces, at = i % pieces * 16;
@@ -448,7 +486,7 @@ __global__ void __cluster_dims__(kCluster, 1, 1) __launch_bounds__(kThreads, 1)
     asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
     wait_for_previous();
     Consumer<Element, kEpilogue>(shape, barriers, shared_address(stages),
-                           scratches + threadIdx.x / 128 * scratch_bytes(shape.splits))
+                                 scratches + threadIdx.x / 128 * scratch_bytes(shape.splits))
         .run(schedule);
   }
   cluster_sync();  // neither block ends while the other writes into it
@@ -462,9 +500,10 @@ void run(const GemmCall& call, int num_sms, cudaStream_t stream) {
   const GemmWeights& w = *call.w;
   const int block = w.type == ElementType::kFp8 ? kBlockBytes : kBlockBytes / 2;
   const Output output{
-      call.y,   w.features, w.scales, call.output == OutputType::kFp8, call.divisor, call.divisor_of_group,
+      call.y, w.features, w.scales, call.output == OutputType::kFp8, call.divisor, call.divisor_of_group,
       nullptr};
-  const Shape shape{w.groups, w.features, w.k / block, w.splits, call.token_begin, call.tokens_a_group, output};
+  const Shape shape{w.groups,         w.features,          w.k / block, w.splits,
+                    call.token_begin, call.tokens_a_group, output};
   int clusters = std::min(num_sms / kCluster, resident_clusters);
   if (w.groups == 1) {  // no more than there is work for
     const int width = tile_tokens(w.splits);
@@ -478,7 +517,8 @@ void run(const GemmCall& call, int num_sms, cudaStream_t stream) {
 template <typename Element, Epilogue kEpilogue>
 void prepare() {
   const int bytes = std::max(shared_bytes(1), shared_bytes(kMaxSplits));
-  check(cudaFuncSetAttribute(wide_kernel<Element, kEpilogue>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
+  check(cudaFuncSetAttribute(wide_kernel<Element, kEpilogue>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             bytes),
         "shared memory of gemm_wide");
   cudaLaunchConfig_t config{};
   config.gridDim = kCluster;

@@ -5,8 +5,9 @@
 
 namespace outrider::cuda {
 
-inline constexpr int kWideBoxFeatures = 128;         // of GemmWeights::wide_tensor
-inline constexpr int kWideBoxTokens[2] = {48, 40};  // of GemmInput::wide_tensor: for matrices of one segment, of more
+inline constexpr int kWideBoxFeatures = 128;  // of GemmWeights::wide_tensor
+inline constexpr int kWideBoxTokens[2] = {
+    96, 80};  // of GemmInput::wide_tensor: for matrices of one segment, of more
 
 void gemm_wide(const GemmCall& call, int num_sms, cudaStream_t stream);
 void prepare_gemm_wide();

@@ -2,9 +2,9 @@
 // from shared memory, so that a bulk copy of the image is all the preparation there is.
 //
 // FP8 (wgmma takes K-major operands only): K [64 positions][head_dim], then V transposed, [head_dim][64
-// positions]. The rows of K are permuted inside each 16, so that scores lie in the registers of the same threads
-// that need them as weights of V. bf16: K, then V, each [head_dim / 64][64 positions][64 channels]; V is read MN-major. Rows of
-// 128 bytes have the 128-byte swizzle, rows of 64 bytes the 64-byte swizzle.
+// positions]. The rows of K are permuted inside each 16, so that scores lie in the registers of the same
+// threads that need them as weights of V. bf16: K, then V, each [head_dim / 64][64 positions][64 channels]; V
+// is read MN-major. Rows of 128 bytes have the 128-byte swizzle, rows of 64 bytes the 64-byte swizzle.
 #pragma once
 
 #include "cuda/kv_cache.h"

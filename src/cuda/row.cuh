@@ -14,8 +14,7 @@ struct Vector {
   float value[kVector];
 };
 
-__device__ __forceinline__ Vector load_vector(const bf16* from) {
-  const int4 raw = *reinterpret_cast<const int4*>(from);
+__device__ __forceinline__ Vector unpacked(const int4& raw) {
   const auto* pairs = reinterpret_cast<const __nv_bfloat162*>(&raw);
   Vector v;
 #pragma unroll
@@ -25,6 +24,10 @@ __device__ __forceinline__ Vector load_vector(const bf16* from) {
     v.value[2 * i + 1] = pair.y;
   }
   return v;
+}
+
+__device__ __forceinline__ Vector load_vector(const bf16* from) {
+  return unpacked(*reinterpret_cast<const int4*>(from));
 }
 
 __device__ __forceinline__ int4 to_bf16x8(const Vector& v) {

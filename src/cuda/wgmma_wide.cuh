@@ -1,5 +1,5 @@
-// The warpgroup matrix instruction (wgmma.cuh) for token tiles of every multiple of 32: the number of tokens is
-// known at run time, the same for all threads, and the accumulators are the first tokens / 2 of d.
+// The warpgroup matrix instruction (wgmma.cuh) for token tiles of every multiple of 32: the number of tokens
+// is known at run time, the same for all threads, and the accumulators are the first tokens / 2 of d.
 #pragma once
 
 #include "cuda/wgmma.cuh"

@@ -32,9 +32,9 @@ TEST(KvImage, every_element_has_a_place_of_its_own_and_none_is_left_over) {
   EXPECT_EQ((KvImage<KvDtype::kBf16, 64>::kBytes), kv_image_bytes(KvDtype::kBf16, 64));
 }
 
-// So that accumulators of the product with K, of which a thread has the columns 8 j + 2 c and 8 j + 2 c + 1, are its
-// part of operand A of the product with V: elements 4 c to 4 c + 3 of every 16. PTX ISA, "wgmma.mma_async", figures of
-// the fragments.
+// So that accumulators of the product with K, of which a thread has the columns 8 j + 2 c and 8 j + 2 c + 1,
+// are its part of operand A of the product with V: elements 4 c to 4 c + 3 of every 16. PTX ISA,
+// "wgmma.mma_async", figures of the fragments.
 TEST(KvImage, scores_of_neighbouring_rows_of_k_are_weights_of_neighbouring_positions) {
   using Image = KvImage<KvDtype::kFp8E4m3, 128>;
   for (int c = 0; c < 4; ++c) {
