@@ -39,7 +39,7 @@ class Inbox {
   std::vector<std::pair<size_t, engine::Output>> outputs_;
 };
 
-struct Answer {
+struct Reply {
   engine::RequestId id = 0;
   int64_t num_tokens = 0;
   std::optional<engine::OutputText> text;
@@ -54,7 +54,7 @@ std::shared_ptr<const sampling::SamplingParams> sampling_params(int64_t output_l
 }
 
 // Adds one output to its answer. True for the last one.
-bool take_output(const engine::Output& output, Answer& answer) {
+bool take_output(const engine::Output& output, Reply& answer) {
   answer.num_tokens += static_cast<int64_t>(output.tokens.size());
   if (answer.text) {
     for (const engine::OutputToken& token : output.tokens) answer.text->push({&token.token, 1});
@@ -70,7 +70,7 @@ OfflineResult run_offline(const OfflineSetup& setup, const std::vector<OfflineRe
                           const Interrupt& interrupt, const std::function<void()>& advance) {
   const auto num_answers = static_cast<size_t>(setup.num_answers);
   const auto inbox = std::make_shared<Inbox>();  // outputs may come after this function has returned
-  std::vector<Answer> answers(requests.size() * num_answers);
+  std::vector<Reply> answers(requests.size() * num_answers);
   std::vector<int64_t> num_open(requests.size(), setup.num_answers);
   OfflineResult result;
   const auto start = engine::Clock::now();
@@ -96,7 +96,7 @@ OfflineResult run_offline(const OfflineSetup& setup, const std::vector<OfflineRe
       advance();
     }
     if (!interrupt.raised()) continue;
-    for (const Answer& answer : answers) setup.engine.cancel(answer.id);
+    for (const Reply& answer : answers) setup.engine.cancel(answer.id);
     break;
   }
   result.seconds = std::chrono::duration<double>(engine::Clock::now() - start).count();
