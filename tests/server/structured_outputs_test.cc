@@ -24,11 +24,16 @@ std::string chat(const std::string& fields) {
 
 class StructuredOutputs : public testing::Test {
  protected:
-  const sampling::GrammarSpec& spec_of(const std::string& target, const std::string& body) {
+  StructuredOutputs() { harness_.service.options.max_model_len = 1000; }  // room for tools in the prompt
+
+  sampling::GrammarSpec spec_of(const std::string& target, const std::string& body) {
     harness_.say("x");
     const auto reply = harness_.post(target, body);
     EXPECT_EQ(reply->response.status, 200) << body << reply->response.body;
-    EXPECT_FALSE(harness_.grammars->specs.empty()) << body;
+    if (harness_.grammars->specs.empty() || harness_.engine->requests.empty()) {
+      ADD_FAILURE() << "nothing was compiled or submitted: " << body;
+      return {};
+    }
     EXPECT_NE(harness_.engine->requests.back().grammar, nullptr);
     return harness_.grammars->specs.back();
   }
@@ -71,7 +76,7 @@ TEST_F(StructuredOutputs, every_spelling_asks_for_the_same_grammars) {
   };
   for (const auto& [fields, kind, text, field] : rows) {
     for (const bool is_chat : {false, true}) {
-      const sampling::GrammarSpec& spec =
+      const sampling::GrammarSpec spec =
           is_chat ? spec_of(kChat, chat(fields)) : spec_of(kCompletions, completion(fields));
       EXPECT_EQ(spec.kind, kind) << fields;
       EXPECT_EQ(spec.text, text);
