@@ -92,6 +92,12 @@ std::shared_ptr<FakeResponder> Harness::post(const std::string& target, const st
   return call("POST", target, body, std::move(headers));
 }
 
+std::string completion(const std::string& fields) { return R"({"prompt":"hi",)" + fields + "}"; }
+
+std::string chat(const std::string& fields) {
+  return R"({"messages":[{"role":"user","content":"hi"}],)" + fields + "}";
+}
+
 std::string with_fixed_time(std::string text) {
   const std::string key = "\"created\":";
   for (size_t at = text.find(key); at != std::string::npos; at = text.find(key, at)) {

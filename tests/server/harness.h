@@ -15,6 +15,10 @@ namespace outrider::server {
 inline constexpr char kCompletions[] = "/v1/completions";
 inline constexpr char kChat[] = "/v1/chat/completions";
 
+// Bodies with what is needed, and `fields`.
+std::string completion(const std::string& fields);
+std::string chat(const std::string& fields);
+
 // Answers every request by its script, at once, as the engine's thread would: through the sink.
 class FakeEngine : public EngineClient {
  public:

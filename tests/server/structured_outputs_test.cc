@@ -9,18 +9,12 @@ namespace {
 
 using Kind = sampling::GrammarSpec::Kind;
 
-const std::string kCompletions = "/v1/completions", kChat = "/v1/chat/completions";
 const std::string kTools =
     R"("tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object",)"
     R"("properties":{"x":{"$ref":"#/$defs/X"}},"$defs":{"X":{"type":"integer"}}}}},)"
     R"({"type":"function","function":{"name":"g"}}])";
 const std::string kRequired = R"("tool_choice":"required",)" + kTools;
 const std::string kNamed = R"("tool_choice":{"type":"function","function":{"name":"f"}},)" + kTools;
-
-std::string completion(const std::string& fields) { return R"({"prompt":"a",)" + fields + "}"; }
-std::string chat(const std::string& fields) {
-  return R"({"messages":[{"role":"user","content":"hi"}],)" + fields + "}";
-}
 
 class StructuredOutputs : public testing::Test {
  protected:

@@ -12,11 +12,6 @@ struct Row {
   const char* message;
 };
 
-std::string completion(const std::string& extra) { return R"({"prompt":"hi",)" + extra + "}"; }
-std::string chat(const std::string& extra) {
-  return R"({"messages":[{"role":"user","content":"hi"}],)" + extra + "}";
-}
-
 std::string value_error(const std::string& body, const std::string& text) {
   return "[{'type': 'value_error', 'loc': ('body',), 'msg': " + python_repr(Json("Value error, " + text)) +
          ", 'input': " + python_repr(Json::parse(body)) + ", 'ctx': {'error': ValueError(" +
