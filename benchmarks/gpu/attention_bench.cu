@@ -154,9 +154,13 @@ class Bench {
     call.q = q.as<void>();
     call.out = {ElementType::kBf16, out.as<void>(), 1.0f};
     call.page_stride = blocks;
-    call.lists = {narrow.as<AttentionTile>(), wide.as<AttentionTile>(), merges.as<AttentionMerge>(),
-                  counts.as<int32_t>(),       !work.narrow.empty(),     !work.wide.empty(),
-                  !work.merges.empty()};
+    call.lists = {narrow.as<AttentionTile>(),
+                  wide.as<AttentionTile>(),
+                  merges.as<AttentionMerge>(),
+                  counts.as<int32_t>(),
+                  !work.narrow.empty(),
+                  !work.wide.empty(),
+                  static_cast<int>(work.merges.size())};
     call.partials = partials.as<float>();
     const double seconds = median_time(stream_, 20, [&](int i) {
       call.pages = table_device.as<int32_t>() + i % sets * pages;

@@ -1,5 +1,7 @@
 #include "cuda/attention.h"
 
+#include <algorithm>
+
 #include "cuda/attention_instances.h"
 #include "cuda/attention_merge.cuh"
 
@@ -30,9 +32,10 @@ AttentionTiling Attention::tiling(int max_partials) const {
 
 void Attention::operator()(const AttentionCall& call, cudaStream_t stream) const {
   kernels_.run(call, shape_.heads, num_sms_, stream);
-  if (!call.lists.has_merges) return;
+  if (call.lists.num_merges == 0) return;
   const auto merge = shape_.head_dim == 128 ? attention_merge<128> : attention_merge<64>;
-  launch(merge, num_sms_ * kMergeBlocksPerSm, kMergeThreads, 0, stream, call, shape_.heads);
+  const int blocks = (call.lists.num_merges * shape_.heads + kMergeThreads / 32 - 1) / (kMergeThreads / 32);
+  launch(merge, std::min(blocks, num_sms_ * kMergeBlocksPerSm), kMergeThreads, 0, stream, call, shape_.heads);
 }
 
 }  // namespace outrider::cuda

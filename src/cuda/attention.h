@@ -16,14 +16,15 @@
 
 namespace outrider::cuda {
 
-// Device pointers to what plan_attention made. Which lists can be anything but empty is known on the host;
-// their lengths are read on the device.
+// Device pointers to what plan_attention made. Lengths are read on the device; the host knows which lists are
+// anything but empty, and how many merges there are.
 struct AttentionLists {
   const AttentionTile* narrow = nullptr;
   const AttentionTile* wide = nullptr;
   const AttentionMerge* merges = nullptr;
   const int32_t* counts = nullptr;  // [3]: of narrow, wide, merges
-  bool has_narrow = true, has_wide = true, has_merges = true;
+  bool has_narrow = true, has_wide = true;
+  int num_merges = 0;
 };
 
 struct AttentionCall {

@@ -438,8 +438,8 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocksPerSm)
   extern __shared__ uint8_t unaligned[];
   uint8_t* shared = unaligned + (-shared_address(unaligned) & 1023);
   const Ring<T> ring = make_ring<T>(shared);
-  wait_for_previous();
   const int kv_heads = call.cache.kv_heads, items = *num_tiles * kv_heads;
+  wait_for_previous();
   if (threadIdx.x >= T::kGroups * 128) {
     if constexpr (T::kGroups > 1) asm volatile("setmaxnreg.dec.sync.aligned.u32 32;");
     if (threadIdx.x / 32 == T::kGroups * 4) {

@@ -11,11 +11,15 @@ inline constexpr int kMergeThreads = 256;
 template <int kHeadDim>
 __global__ void __launch_bounds__(kMergeThreads) attention_merge(const AttentionCall call, int heads) {
   constexpr int kPerLane = kHeadDim / 32;
-  wait_for_previous();
+  let_next_start();
   const int lane = threadIdx.x % 32, warps = gridDim.x * (kMergeThreads / 32);
   const int count = call.lists.counts[2] * heads;
-  for (int i = blockIdx.x * (kMergeThreads / 32) + threadIdx.x / 32; i < count; i += warps) {
-    const AttentionMerge merge = call.lists.merges[i / heads];
+  int i = blockIdx.x * (kMergeThreads / 32) + threadIdx.x / 32;
+  AttentionMerge merge{};
+  if (i < count) merge = call.lists.merges[i / heads];
+  wait_for_previous();
+  for (; i < count; i += warps) {
+    merge = call.lists.merges[i / heads];
     const int head = i % heads;
     RunFold fold;
     float total[kPerLane] = {};

@@ -218,7 +218,7 @@ AttentionLists CudaRunner::make_lists(int chunk_size, StepBlock& block) {
                                                 static_cast<int32_t>(work_.merges.size())});
   lists.has_narrow = !work_.narrow.empty();
   lists.has_wide = !work_.wide.empty();
-  lists.has_merges = !work_.merges.empty();
+  lists.num_merges = static_cast<int>(work_.merges.size());
   return lists;
 }
 

@@ -45,6 +45,7 @@ __device__ __forceinline__ void store_residual(const AddNorm& call, int row, con
 __global__ void __launch_bounds__(kRowThreads) add_norm_kernel(const AddNorm call) {
   __shared__ float scratch[kRowThreads / 32];
   let_next_start();
+  const RawRow weight = load_row(call.weight, call.hidden);
   wait_for_previous();
   if (blockIdx.x == 0) {
     for (int i = threadIdx.x; i < call.clear_count; i += kRowThreads) call.clear[i] = 0;
@@ -53,7 +54,7 @@ __global__ void __launch_bounds__(kRowThreads) add_norm_kernel(const AddNorm cal
   const int row = call.row_index ? call.row_index[blockIdx.x] : blockIdx.x;
   add_updates(call, row, x);
   store_residual(call, row, x);
-  normalize(call, x, scratch);
+  normalize(call, weight, x, scratch);
   store_row(call, x);
 }
 

@@ -2,7 +2,8 @@
 //
 // Every kernel of a step is launched so that it may start while its predecessor drains. The rules: a kernel
 // calls wait_for_previous() in every thread that reads or writes memory that any earlier kernel of the step
-// touches (weights excepted), and may call let_next_start() once.
+// touches, and may call let_next_start() once. Weights and the step's own arrays, which are in place before
+// its first kernel starts, may be read before.
 #pragma once
 
 #include <cuda_runtime.h>

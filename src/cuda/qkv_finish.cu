@@ -1,5 +1,6 @@
-// One block a row, one warp a head: a lane has head_dim / 32 neighbouring channels, so whole pairs. Floor:
-// the bytes of qkv, q and the cache once (28 KiB a row for Scout); a decode step has too few to matter.
+// One block a row, or several where rows are few; one warp a head: a lane has head_dim / 32 neighbouring
+// channels, so whole pairs. Floor: the bytes of qkv, q and the cache once (28 KiB a row for Scout); a decode
+// step has too few to matter.
 #include "cuda/qkv_finish.h"
 
 #include "cuda/kv_image.cuh"
@@ -121,10 +122,10 @@ __device__ __forceinline__ float temperature(const QkvFinish& call, int position
 
 template <KvDtype kDtype, int kHeadDim>
 __global__ void __launch_bounds__(kThreads) finish(const QkvFinish call) {
-  wait_for_previous();
   let_next_start();
   const Batch& batch = call.batch;
-  const int row = blockIdx.x, warp = threadIdx.x / 32, kv_heads = call.cache.kv_heads;
+  const int row = blockIdx.x, warps = gridDim.y * kWarps, kv_heads = call.cache.kv_heads;
+  const int warp = blockIdx.y * kWarps + threadIdx.x / 32;
   const int position = batch.positions[row];
   const bool rotates = call.rope_frequencies != nullptr;
   Rotation<kHeadDim> rotation;
@@ -138,22 +139,24 @@ __global__ void __launch_bounds__(kThreads) finish(const QkvFinish call) {
       static_cast<const bf16*>(call.qkv) + int64_t{row} * (call.heads + 2 * kv_heads) * kHeadDim;
   bf16* q_out = static_cast<bf16*>(call.q) + int64_t{row} * call.heads * kHeadDim;
   const float factor = rotates ? 1.0f : temperature(call, position);
-  for (int head = warp; head < call.heads; head += kWarps) {
-    Lane<kHeadDim> x = load_head<kHeadDim>(q_in + head * kHeadDim);
-    if (rotates) {
-      turn(x);
-    } else {
-#pragma unroll
-      for (float& value : x.value) value *= factor;
-    }
-    store_head(q_out + head * kHeadDim, x);
-  }
-
   const int32_t* pages =
       batch.pages + (batch.sequence_of_row[row] * batch.num_groups + call.page_group) * batch.blocks_per_row;
   uint8_t* page = call.cache.base + pages[position / kPagePositions] * call.cache.page_stride;
+  wait_for_previous();
   const bf16* k_in = q_in + call.heads * kHeadDim;
-  for (int head = warp; head < kv_heads; head += kWarps) {
+  for (int unit = warp; unit < call.heads + kv_heads; unit += warps) {
+    if (unit < call.heads) {
+      Lane<kHeadDim> x = load_head<kHeadDim>(q_in + unit * kHeadDim);
+      if (rotates) {
+        turn(x);
+      } else {
+#pragma unroll
+        for (float& value : x.value) value *= factor;
+      }
+      store_head(q_out + unit * kHeadDim, x);
+      continue;
+    }
+    const int head = unit - call.heads;
     uint8_t* image = page + head * call.cache.head_bytes;
     Lane<kHeadDim> k = load_head<kHeadDim>(k_in + head * kHeadDim);
     if (rotates) turn(k);
@@ -174,7 +177,10 @@ void qkv_finish(const QkvFinish& call, cudaStream_t stream) {
   const auto kernel = cache.head_dim == 128
                           ? (fp8 ? finish<KvDtype::kFp8E4m3, 128> : finish<KvDtype::kBf16, 128>)
                           : (fp8 ? finish<KvDtype::kFp8E4m3, 64> : finish<KvDtype::kBf16, 64>);
-  launch(kernel, call.batch.num_rows, kThreads, 0, stream, call);
+  constexpr int kFewRows = 32;
+  const int blocks_a_row =
+      call.batch.num_rows > kFewRows ? 1 : (call.heads + cache.kv_heads + kWarps - 1) / kWarps;
+  launch(kernel, dim3(call.batch.num_rows, blocks_a_row), kThreads, 0, stream, call);
 }
 
 }  // namespace outrider::cuda

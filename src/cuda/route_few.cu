@@ -11,16 +11,14 @@ namespace {
 
 constexpr int kBlocksARow = 8;
 static_assert(kBlocksARow == kRowThreads / 32);
+constexpr int kExpertsABlock = kMaxFewExperts / kBlocksARow;
+constexpr int kAhead = 2;  // experts of a block whose weights are asked for at once: all, where there are 16
 
-__device__ __forceinline__ float dot_of_thread(const AddNormRoute& call, int expert,
-                                               const Vector (&x)[kRowVectors]) {
-  const bf16* w = static_cast<const bf16*>(call.router) + int64_t{expert} * call.norm.hidden;
+__device__ __forceinline__ float dot_of_thread(const RawRow& router, const Vector (&x)[kRowVectors]) {
   float dot = 0.0f;
 #pragma unroll
   for (int v = 0; v < kRowVectors; ++v) {
-    const int i = (v * kRowThreads + threadIdx.x) * kVector;
-    if (i >= call.norm.hidden) continue;
-    const Vector weight = load_vector(w + i);
+    const Vector weight = unpacked(router.piece[v]);
 #pragma unroll
     for (int j = 0; j < kVector; ++j) dot += x[v].value[j] * weight.value[j];
   }
@@ -45,26 +43,40 @@ __global__ void __cluster_dims__(kBlocksARow, 1, 1) __launch_bounds__(kRowThread
     add_norm_route_few_kernel(const __grid_constant__ AddNormRoute call,
                               const __grid_constant__ FewExperts few) {
   __shared__ float scratch[kRowThreads / 32];
-  __shared__ float partial[kMaxFewExperts / kBlocksARow][kRowThreads / 32];
+  __shared__ float partial[kExpertsABlock][kRowThreads / 32];
   __shared__ float logits[kMaxFewExperts];
   let_next_start();
-  cluster_sync();  // every block runs
-  wait_for_previous();
   const AddNorm& norm = call.norm;
   const int rank = cluster_rank(), row = blockIdx.x / kBlocksARow, hidden = norm.hidden;
+  // Weights come from far: they are asked for before the rest is there.
+  const RawRow weight = load_row(norm.weight, hidden);
+  RawRow router[kAhead];
+#pragma unroll
+  for (int i = 0; i < kAhead; ++i) {
+    router[i] = load_row(static_cast<const bf16*>(call.router) +
+                             int64_t{min(rank + i * kBlocksARow, call.experts - 1)} * hidden,
+                         hidden);
+  }
+  cluster_sync();  // every block runs
+  wait_for_previous();
   Vector residual[kRowVectors], x[kRowVectors];
   add_updates(norm, row, residual);
 #pragma unroll
   for (int v = 0; v < kRowVectors; ++v) x[v] = residual[v];
-  normalize(norm, x, scratch);
+  normalize(norm, weight, x, scratch);
 
-  for (int e = rank, i = 0; e < call.experts; e += kBlocksARow, ++i) {
-    const float dot = warp_sum(dot_of_thread(call, e, x));
+#pragma unroll
+  for (int i = 0; i < kExpertsABlock; ++i) {
+    const int e = rank + i * kBlocksARow;
+    if (e >= call.experts) break;
+    if (i >= kAhead)
+      router[i % kAhead] = load_row(static_cast<const bf16*>(call.router) + int64_t{e} * hidden, hidden);
+    const float dot = warp_sum(dot_of_thread(router[i % kAhead], x));
     if (threadIdx.x % 32 == 0) partial[i][threadIdx.x / 32] = dot;
   }
   __syncthreads();
   const int mine = threadIdx.x / kBlocksARow, expert = rank + mine * kBlocksARow;
-  if (expert < call.experts && mine < kMaxFewExperts / kBlocksARow) {
+  if (expert < call.experts && mine < kExpertsABlock) {
     float logit = 0.0f;
     for (float part : partial[mine]) logit += part;
     *peer(&logits[expert], threadIdx.x % kBlocksARow) = logit;

@@ -27,7 +27,7 @@ __device__ __forceinline__ void norm_row(const AddNormRoute& call, int row, floa
     if (i >= norm.hidden || (!norm.update && !norm.expert_out)) continue;
     store_bf16(static_cast<bf16*>(norm.residual) + int64_t{row} * norm.hidden + i, x[v]);
   }
-  normalize(norm, x, scratch);
+  normalize(norm, load_row(norm.weight, norm.hidden), x, scratch);
 #pragma unroll
   for (int v = 0; v < kRowVectors; ++v) {
     const int i = vector_begin(v);

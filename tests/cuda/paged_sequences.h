@@ -196,8 +196,13 @@ class PagedSequences {
     call.out = {ElementType::kBf16, out.as<void>(), 1.0f};
     call.pages = pages_device.as<int32_t>() + blocks_per_row;
     call.page_stride = 2 * blocks_per_row;
-    call.lists = {narrow.as<AttentionTile>(), wide.as<AttentionTile>(), merges.as<AttentionMerge>(),
-                  counts.as<int32_t>()};
+    call.lists = {narrow.as<AttentionTile>(),
+                  wide.as<AttentionTile>(),
+                  merges.as<AttentionMerge>(),
+                  counts.as<int32_t>(),
+                  true,
+                  true,
+                  static_cast<int>(work.merges.size())};
     call.partials = partials.as<float>();
     const Stream stream;
     check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");  // the copies went through another stream

@@ -94,8 +94,13 @@ class TinyModel {
     const std::vector<int32_t> counts = {static_cast<int32_t>(work.narrow.size()),
                                          static_cast<int32_t>(work.wide.size()),
                                          static_cast<int32_t>(work.merges.size())};
-    return {put(work.narrow),     put(work.wide),     put(work.merges),    put(counts),
-            !work.narrow.empty(), !work.wide.empty(), !work.merges.empty()};
+    return {put(work.narrow),
+            put(work.wide),
+            put(work.merges),
+            put(counts),
+            !work.narrow.empty(),
+            !work.wide.empty(),
+            static_cast<int>(work.merges.size())};
   }
 
   const model::LlamaConfig config_;
