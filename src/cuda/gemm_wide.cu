@@ -76,8 +76,8 @@ struct Schedule {
 
 struct Place {
   int group, feature, token;
-  int tokens_left;  // of the group
-  int tokens;       // of the tile: a multiple of 32
+  int outputs;  // tokens that the tile writes
+  int tokens;   // that it multiplies: a multiple of 32
 };
 
 __device__ __forceinline__ int feature_tiles_of(int features) {
@@ -116,8 +116,8 @@ __device__ __forceinline__ Place place_of(const Shape& shape, const Schedule& sc
   const int band_tiles = min(kBand, token_tiles - band * kBand), feature_tile = local / band_tiles;
   at.feature = feature_tile * kClusterFeatures;
   at.token = begin + (band * kBand + local - feature_tile * band_tiles) * width;
-  at.tokens_left = end - at.token;
-  at.tokens = min(width, (at.tokens_left + kTokenStep - 1) / kTokenStep * kTokenStep);
+  at.outputs = min(width, end - at.token);  // the next tile's tokens are not this one's to write
+  at.tokens = (at.outputs + kTokenStep - 1) / kTokenStep * kTokenStep;
   return at;
 }
 
@@ -353,7 +353,7 @@ class Consumer {
         reinterpret_cast<float*>(scratch_ + thread_ % 4 * 2 * kStride) + thread_ / 32 * 16 + thread_ % 32 / 4;
 #pragma unroll
     for (int first = 0; first < kWidestTokens; first += kTokens) {
-      const int count = min(finished_.tokens_left - first, kTokens);
+      const int count = min(finished_.outputs - first, kTokens);
       if (count <= 0) break;
       sync();  // all have read what lay there
 #pragma unroll
@@ -389,7 +389,7 @@ class Consumer {
     uint8_t* mine = scratch_ + thread_ % 4 * 2 * stride + (thread_ / 32 * 8 + thread_ % 32 / 4) * size;
 #pragma unroll
     for (int first = 0; first < kWidestTokens; first += kOutTokens) {
-      const int count = min(finished_.tokens_left - first, kOutTokens);
+      const int count = min(finished_.outputs - first, kOutTokens);
       if (count <= 0) break;
       sync();  // all have read what lay there
 #pragma unroll
@@ -418,7 +418,7 @@ class Consumer {
     const uint32_t rows = shared_address(scratch_);
 #pragma unroll
     for (int first = 0; first < kWidestTokens / 8; first += kStep) {
-      const int count = min(finished_.tokens_left - first * 8, kOutTokens) * kPieces;
+      const int count = min(finished_.outputs - first * 8, kOutTokens) * kPieces;
       if (count <= 0) break;
       sync();  // all have read what lay there
 #pragma unroll

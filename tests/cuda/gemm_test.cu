@@ -104,6 +104,8 @@ class GemmTest : public testing::Test {
     // Every tile gives the same bits.
     if (groups > 1 || total <= 64) EXPECT_EQ(small, run(c, gemm_weights, x.as<void>(), total, 64));
     EXPECT_EQ(small, run(c, gemm_weights, x.as<void>(), total, 1000));
+    if (c.k < 4096)
+      EXPECT_EQ(small, run(c, gemm_weights, x.as<void>(), total, 1000, 2));  // every tile by one pair
 
     // A sample of elements in double. FP8 tensor cores keep about 14 bits of a block's sum.
     double worst = 0.0;
@@ -154,6 +156,13 @@ TEST_F(GemmTest, is_the_product_for_wide_and_deep_matrices) {
               64 * 401,
               5120,
               {70}});  // an odd number of feature tiles, as lm_head has
+}
+
+TEST_F(GemmTest, many_tokens_of_a_k_in_segments_take_several_tiles) {
+  for (int tokens : {159, 160, 161, 192, 193, 320, 500}) {
+    check_case({ElementType::kFp8, OutputType::kBf16, 320, 3072, {tokens}});
+  }
+  check_case({ElementType::kFp8, OutputType::kBf16, 320, 3072, {170, 0, 333, 1, 400}});
 }
 
 TEST_F(GemmTest, gives_each_group_its_own_weights_and_tokens) {
