@@ -20,6 +20,7 @@ READY = "Application startup complete"
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "timing: says something about seconds; for the optimised binary only")
+    config.addinivalue_line("markers", "long: thousands of tokens by a way that shorter tests go too; for the optimised binary only")
 
 
 @dataclass

@@ -56,6 +56,7 @@ def many(call, seeds):
         return list(pool.map(call, seeds))
 
 
+@pytest.mark.long
 def test_fifty_seeds_give_json_of_the_schema(client):
     def ask(seed):
         reply = client.chat.completions.create(messages=ASK, response_format=FORMAT, seed=seed, max_tokens=700, **HOT)
@@ -73,6 +74,7 @@ def test_the_parse_helper_returns_the_model(client):
     assert isinstance(reply.choices[0].message.parsed, Address)
 
 
+@pytest.mark.long
 def test_json_objects(client):
     for seed in range(4):
         reply = client.chat.completions.create(messages=ASK, response_format={"type": "json_object"}, seed=seed,
