@@ -54,8 +54,6 @@ struct Shape {
   FewTokens few;
   bool groups_known;
   SplitTotals split;
-  const uint8_t* next;
-  int64_t next_bytes;
   Output output;
 };
 
@@ -204,7 +202,6 @@ class Copier {
         ring.advance(T::kStages);
       }
     }
-    prefetch_next(worker, workers);
   }
 
  private:
@@ -219,12 +216,6 @@ class Copier {
   __device__ __forceinline__ void copy_tokens(int token, int k, int stage) const {
     copy_box(stages_ + stage * T::kStageBytes + T::kWeightBytes, &tokens_, k * kBlockBytes, token,
              barriers_.full(stage), kEvictLast);
-  }
-  __device__ __forceinline__ void prefetch_next(int worker, int workers) const {
-    constexpr int kPiece = 4096;
-    for (int64_t at = int64_t{worker} * kPiece; at < shape_.next_bytes; at += int64_t{workers} * kPiece) {
-      prefetch_bytes(shape_.next + at, kPiece);
-    }
   }
 
   const CUtensorMap &weights_, &tokens_;
@@ -442,17 +433,9 @@ struct Kernels {
                         call.divisor,
                         call.divisor_of_group,
                         call.few.expert_of_pair};
-    const Shape shape{w.groups,
-                      w.k / block,
-                      w.splits,
-                      call.token_begin,
-                      call.tokens_a_group,
-                      call.few,
-                      call.groups_known,
-                      call.split,
-                      static_cast<const uint8_t*>(call.next),
-                      call.next_bytes,
-                      output};
+    const Shape shape{w.groups,          w.k / block,         w.splits,
+                      call.token_begin,  call.tokens_a_group, call.few,
+                      call.groups_known, call.split,          output};
     if (w.groups == 1) {  // no more blocks than there is work for
       const int tiles = (w.features + T::kFeatures - 1) / T::kFeatures *
                         ((call.tokens_a_group + T::kTokens - 1) / T::kTokens);

@@ -80,9 +80,6 @@ struct GemmCall {
   // The groups' tokens were known before the kernel before this one let this one start: that kernel was a
   // narrow product, which does so after its own wait.
   bool groups_known = false;
-  // Weights that are wanted next: the L2 cache gets their first bytes while this product ends.
-  const void* next = nullptr;
-  int64_t next_bytes = 0;
 };
 void gemm(const GemmCall& call, int num_sms, cudaStream_t stream);
 // A product with so many tokens a group waits before it lets the next kernel start.
