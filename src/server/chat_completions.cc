@@ -14,12 +14,14 @@ struct ToolUse {
   Json offered;  // what the template shows; null: nothing
   std::optional<chat::ToolFormat> parse;
   bool forced = false;                           // the reply can be nothing but calls
+  bool one_call = false;                         // and of them only the first counts
   std::string named;                             // the function whose arguments the reply is
   std::optional<sampling::GrammarSpec> grammar;  // where forced
 };
 
 ToolUse resolve_tools(const ChatFields& fields, const ServerOptions& options) {
   ToolUse use;
+  use.one_call = !fields.parallel_tool_calls.value_or(true);
   if (!fields.tools.is_array() || fields.tools.empty()) return use;
   const Json& choice = fields.tool_choice;
   if (choice == "none") {
@@ -35,7 +37,7 @@ ToolUse resolve_tools(const ChatFields& fields, const ServerOptions& options) {
     } else {
       use.parse =
           chat::ToolFormat::kJson;  // as which the grammar has it, whatever the model was trained to write
-      use.grammar = required_call_grammar(fields.tools);
+      use.grammar = required_call_grammar(fields.tools, use.one_call);
     }
     return use;
   }
@@ -131,6 +133,7 @@ PreparedRequest prepare_chat(const Service& service, const HttpRequest& request)
   shape.tools = tools.parse;
   shape.forced_calls = tools.forced;
   shape.named_tool = tools.named;
+  shape.one_call = tools.one_call;
   job.keep_tokens = shape.logprobs || shape.return_token_ids;
   const bool as_ids = fields.return_tokens_as_token_ids.value_or(options.return_tokens_as_token_ids);
   auto writer = std::make_unique<ChatWriter>(job, std::move(shape), TokenNames(service.tokenizer, as_ids));

@@ -87,6 +87,7 @@ std::string ChatWriter::event(const Job& job, Choice& choice, const Delta& delta
       step.calls.insert(step.calls.end(), std::make_move_iterator(rest.calls.begin()),
                         std::make_move_iterator(rest.calls.end()));
     }
+    if (shape_.one_call) std::erase_if(step.calls, [](const auto& call) { return call.index > 0; });
     saw_calls = tool.stream.saw_calls();
     // Text that may yet turn out to be a call is held back: nothing to say in this step.
     if (step.content.empty() && step.calls.empty() && !choice.done()) return {};
@@ -181,6 +182,8 @@ void ChatWriter::append_choice(std::string& out, const Choice& choice) const {
     reply.calls.push_back({shape_.named_tool, choice.text.text()});
   } else if (shape_.tools) {
     reply = chat::parse_reply(*shape_.tools, choice.text.text());
+    if (shape_.one_call && reply.calls.size() > 1)
+      reply.calls.erase(reply.calls.begin() + 1, reply.calls.end());
   } else {
     reply.content = choice.text.text();
   }

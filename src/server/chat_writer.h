@@ -19,6 +19,7 @@ struct ChatShape {
   std::optional<chat::ToolFormat> tools;  // set when the reply may hold tool calls
   bool forced_calls = false;              // tool_choice left it nothing else,
   std::string named_tool;                 // or even named the function: the reply is its arguments
+  bool one_call = false;                  // parallel_tool_calls is false: calls after the first are left out
 };
 
 class ChatWriter : public ReplyWriter {

@@ -75,6 +75,7 @@ const Field<ChatFields> kChatTable[] = {
     {"logprobs", &ChatFields::logprobs},
     {"add_generation_prompt", &ChatFields::add_generation_prompt},
     {"continue_final_message", &ChatFields::continue_final_message},
+    {"parallel_tool_calls", &ChatFields::parallel_tool_calls},
 };
 
 const Field<TokenizeFields> kTokenizeTable[] = {

@@ -43,7 +43,7 @@ struct ChatFields : GenerationFields {
   Json messages, tools, tool_choice, chat_template_kwargs, documents, structural_tag;
   std::optional<std::string> chat_template;
   std::optional<int64_t> max_completion_tokens, top_logprobs;
-  std::optional<bool> logprobs, add_generation_prompt, continue_final_message;
+  std::optional<bool> logprobs, add_generation_prompt, continue_final_message, parallel_tool_calls;
 };
 
 struct TokenizeFields {

@@ -201,7 +201,7 @@ std::optional<GrammarSpec> read_chat_grammar(const ChatFields& fields, const Ser
   return wanted.take();
 }
 
-GrammarSpec required_call_grammar(const Json& tools) {
+GrammarSpec required_call_grammar(const Json& tools, bool one_call) {
   Json calls = Json::array(), definitions = Json::object();
   for (const Json& tool : tools) {
     Json parameters = parameters_of(tool);
@@ -213,6 +213,7 @@ GrammarSpec required_call_grammar(const Json& tools) {
                      {"required", Json::array({"name", "parameters"})}});
   }
   Json schema = {{"type", "array"}, {"minItems", 1}, {"items", {{"anyOf", std::move(calls)}}}};
+  if (one_call) schema["maxItems"] = 1;
   if (!definitions.empty()) schema["$defs"] = std::move(definitions);
   return {Kind::kJsonSchema, schema.dump(), "tools", /*any_whitespace=*/false};
 }

@@ -17,7 +17,7 @@ std::optional<sampling::GrammarSpec> read_chat_grammar(const ChatFields& fields,
 
 // Of a tool_choice "required": a list of {"name": ..., "parameters": {...}}; of one that names a function:
 // its arguments. Without free white space: nobody reads it, and a small model can fill a reply with it.
-sampling::GrammarSpec required_call_grammar(const Json& tools);
+sampling::GrammarSpec required_call_grammar(const Json& tools, bool one_call);
 sampling::GrammarSpec named_call_grammar(const Json& tools, const std::string& name);
 
 }  // namespace outrider::server

@@ -208,6 +208,13 @@ def test_a_required_call_is_one_of_the_tools_with_its_arguments(client):
             check_call(call["name"], json.dumps(call["parameters"]))
 
 
+def test_without_parallel_tool_calls_a_required_call_is_one(client):
+    reply = client.chat.completions.create(messages=ASK, tools=[PING], tool_choice="required", parallel_tool_calls=False,
+                                           max_tokens=200, **HOT).choices[0]
+    assert reply.finish_reason == "stop"
+    assert [call.function.name for call in reply.message.tool_calls] == ["ping"]
+
+
 @pytest.mark.parametrize("fields, line", [
     ({"guided_json": {"type": "strin"}}, "`guided_json`: Unsupported type"),
     ({"guided_json": "{"}, "`guided_json`: is not valid JSON"),

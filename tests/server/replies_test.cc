@@ -295,6 +295,31 @@ TEST_F(Replies, tool_calls_are_found_whole_and_streamed) {
   EXPECT_EQ(reason, "tool_calls");
 }
 
+TEST_F(Replies, without_parallel_tool_calls_only_the_first_is_passed_on) {
+  harness_.service.options.enable_auto_tool_choice = true;
+  harness_.service.options.tool_format = chat::ToolFormat::kPythonic;
+  harness_.say("[f(), g()]");
+  const std::string request = "{" + kHi + R"(,"tools":[{"type":"function","function":{"name":"f"}}])";
+  const auto names = [&](const std::string& more) {
+    std::string found;
+    const Json body = Json::parse(harness_.body_of(kChat, request + more + "}"));
+    for (const Json& call : body["choices"][0]["message"]["tool_calls"]) {
+      found += call["function"]["name"].get<std::string>() + " ";
+    }
+    for (const std::string& event : harness_.events_of(kChat, request + more + R"(,"stream":true})")) {
+      if (event == "data: [DONE]\n\n") continue;
+      const Json choice = Json::parse(event.substr(6))["choices"][0];
+      for (const Json& call : choice["delta"].value("tool_calls", Json::array())) {
+        found += call["function"].value("name", "") + " ";
+      }
+    }
+    return found;
+  };
+  EXPECT_EQ(names(""), "f g f g ");
+  EXPECT_EQ(names(R"(,"parallel_tool_calls":true)"), "f g f g ");
+  EXPECT_EQ(names(R"(,"parallel_tool_calls":false)"), "f f ");
+}
+
 TEST_F(Replies, text_without_a_call_stays_text_when_tools_are_offered) {
   harness_.service.options.enable_auto_tool_choice = true;
   harness_.service.options.tool_format = chat::ToolFormat::kPythonic;
