@@ -3,7 +3,7 @@
 # an NVIDIA driver scripts/install-cuda.sh).
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build serve test test-clients gpu-test gpu-bench format lint fuzz clean
+.PHONY: help build serve package test test-clients gpu-test gpu-bench format lint fuzz clean
 
 export CCACHE_BASEDIR := $(CURDIR)
 export CCACHE_NOHASHDIR := 1
@@ -19,6 +19,10 @@ build:  ## build/outrider, optimised; with the CUDA runner where there is an NVI
 
 serve: build  ## build, then serve Pocket Scout until Ctrl-C; flags in ARGS="--port 9000"
 	@exec build/outrider serve $(ARGS)
+
+package: build  ## a Debian package and a tarball of it, in build/package
+	@scripts/install-deps.sh package
+	@cmake --build build --target package
 
 test:  ## the whole suite but test-clients; parts of it: scripts/test.sh --help
 	@scripts/test.sh

@@ -43,10 +43,13 @@ if nvcc=$(find_nvcc); then
   [ "$nvcc" != "$PWD/.cuda/bin/nvcc" ] || cmp -s "$requirements" .cuda/requirements.txt && exit 0
 fi
 [ "$mode" = always ] || has_driver || exit 0
-if [ "$(uname -m)" != x86_64 ]; then
-  echo "$0: the wheels are for x86_64 only; install CUDA 13.0 from NVIDIA's packages" >&2
-  exit 1
-fi
+case $(uname -m) in
+  x86_64 | aarch64) ;;
+  *)
+    echo "$0: the wheels are for x86_64 and aarch64 only; install CUDA 13.0 from NVIDIA's packages" >&2
+    exit 1
+    ;;
+esac
 
 scripts/install-deps.sh cuda
 echo "installing the CUDA compiler into .cuda (NVIDIA's licence: .cuda/licenses)"

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Installs what building (level "build"), installing a CUDA compiler ("cuda": scripts/install-cuda.sh) or testing ("test")
-# needs, from Debian 12's or Ubuntu 24.04's own packages, and the sources of one library from PyPI
+# Installs what building (level "build"), installing a CUDA compiler ("cuda": scripts/install-cuda.sh), packaging ("package") or
+# testing ("test") needs, from Debian 12's or Ubuntu 24.04's own packages, and the sources of one library from PyPI
 # (scripts/install-xgrammar.sh). Does nothing, and needs no network, when all of it is there.
 # Why each library: docs/dependencies.md.
-# Usage: scripts/install-deps.sh [build|cuda|test]
+# Usage: scripts/install-deps.sh [build|cuda|package|test]
 set -euo pipefail
 
 level=${1:-build}
 case $level in
-  build | cuda | test) ;;
-  *) echo "usage: $0 [build|cuda|test]" >&2; exit 2 ;;
+  build | cuda | package | test) ;;
+  *) echo "usage: $0 [build|cuda|package|test]" >&2; exit 2 ;;
 esac
 
 distribution=unknown
@@ -27,6 +27,9 @@ if [ "$level" = test ]; then
   packages+=(libgtest-dev libgmock-dev git curl xz-utils shellcheck clang-format-14 clang-16 clang-tidy-16
     libclang-rt-16-dev)
 fi
+
+# dpkg-shlibdeps names the libraries' packages.
+[ "$level" = package ] && packages+=(dpkg-dev file)
 
 is_installed() {
   command -v dpkg-query > /dev/null &&

@@ -109,8 +109,14 @@ std::vector<fs::path> embedded_folders() {
 
 fs::path hub_cache_folder(const std::string& download_dir) {
   if (!download_dir.empty()) return download_dir;
-  const char* home = std::getenv("HOME");
-  return fs::path(home != nullptr ? home : ".") / ".cache" / "huggingface" / "hub";
+  const auto variable = [](const char* name) {
+    const char* value = std::getenv(name);
+    return fs::path(value != nullptr ? value : "");
+  };
+  if (const fs::path cache = variable("HF_HUB_CACHE"); !cache.empty()) return cache;
+  if (const fs::path home = variable("HF_HOME"); !home.empty()) return home / "hub";
+  const fs::path home = variable("HOME");
+  return (home.empty() ? fs::path(".") : home) / ".cache" / "huggingface" / "hub";
 }
 
 }  // namespace outrider::cli

@@ -25,7 +25,7 @@ ModelLocation locate_model(const std::string& model, const ModelSearch& search);
 // sources.
 std::vector<std::filesystem::path> embedded_folders();
 
-// `download_dir` unless empty; else ~/.cache/huggingface/hub.
+// `download_dir` unless empty; else by the environment: HF_HUB_CACHE, HF_HOME/hub, ~/.cache/huggingface/hub.
 std::filesystem::path hub_cache_folder(const std::string& download_dir);
 
 }  // namespace outrider::cli

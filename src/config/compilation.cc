@@ -1,6 +1,7 @@
 #include "config/compilation.h"
 
 #include <algorithm>
+#include <map>
 
 #include "base/error.h"
 #include "config/nearest.h"
@@ -10,7 +11,13 @@ namespace outrider::config {
 namespace {
 
 enum class Type { kAny, kBool, kInt, kInts, kGraphMode };
-enum class Use { kGraphs, kFusion, kNone };
+// What a key asks for, and so what is said of it.
+enum class Use {
+  kGraphs,   // of which steps a graph is captured
+  kFused,    // work that the kernels of both devices always do together
+  kReduce,   // sums over devices
+  kCompile,  // vLLM's compiler
+};
 
 struct Key {
   const char* path;
@@ -24,38 +31,38 @@ constexpr Key kKeys[] = {
     {"max_cudagraph_capture_size", Type::kInt, Use::kGraphs},
     {"use_cudagraph", Type::kBool, Use::kGraphs},
     {"full_cuda_graph", Type::kBool, Use::kGraphs},
-    {"pass_config.enable_fi_allreduce_fusion", Type::kBool, Use::kFusion},
-    {"pass_config.fuse_allreduce_rms", Type::kBool, Use::kFusion},
-    {"pass_config.fi_allreduce_fusion_max_token_num", Type::kInt, Use::kFusion},
-    {"pass_config.fi_allreduce_fusion_max_size_mb", Type::kAny, Use::kFusion},
-    {"pass_config.enable_noop", Type::kBool, Use::kFusion},
-    {"pass_config.eliminate_noops", Type::kBool, Use::kFusion},
-    {"pass_config.enable_fusion", Type::kBool, Use::kFusion},
-    {"pass_config.enable_attn_fusion", Type::kBool, Use::kFusion},
-    {"pass_config.fuse_norm_quant", Type::kBool, Use::kFusion},
-    {"pass_config.fuse_act_quant", Type::kBool, Use::kFusion},
-    {"pass_config.fuse_attn_quant", Type::kBool, Use::kFusion},
-    {"pass_config.enable_sequence_parallelism", Type::kBool, Use::kFusion},
-    {"pass_config.enable_sp", Type::kBool, Use::kFusion},
-    {"pass_config.enable_async_tp", Type::kBool, Use::kFusion},
-    {"pass_config.fuse_gemm_comms", Type::kBool, Use::kFusion},
-    {"pass_config.dump_graph_stages", Type::kAny, Use::kNone},
-    {"pass_config.dump_graph_dir", Type::kAny, Use::kNone},
-    {"level", Type::kAny, Use::kNone},
-    {"mode", Type::kAny, Use::kNone},
-    {"custom_ops", Type::kAny, Use::kNone},
-    {"splitting_ops", Type::kAny, Use::kNone},
-    {"backend", Type::kAny, Use::kNone},
-    {"use_inductor", Type::kAny, Use::kNone},
-    {"use_inductor_graph_partition", Type::kAny, Use::kNone},
-    {"compile_sizes", Type::kAny, Use::kNone},
-    {"inductor_compile_config", Type::kAny, Use::kNone},
-    {"inductor_passes", Type::kAny, Use::kNone},
-    {"debug_dump_path", Type::kAny, Use::kNone},
-    {"cache_dir", Type::kAny, Use::kNone},
-    {"cudagraph_num_of_warmups", Type::kAny, Use::kNone},
-    {"cudagraph_copy_inputs", Type::kAny, Use::kNone},
-    {"cudagraph_specialize_lora", Type::kAny, Use::kNone},
+    {"pass_config.enable_fi_allreduce_fusion", Type::kBool, Use::kReduce},
+    {"pass_config.fuse_allreduce_rms", Type::kBool, Use::kReduce},
+    {"pass_config.fi_allreduce_fusion_max_token_num", Type::kInt, Use::kReduce},
+    {"pass_config.fi_allreduce_fusion_max_size_mb", Type::kAny, Use::kReduce},
+    {"pass_config.enable_noop", Type::kBool, Use::kFused},
+    {"pass_config.eliminate_noops", Type::kBool, Use::kFused},
+    {"pass_config.enable_fusion", Type::kBool, Use::kFused},
+    {"pass_config.enable_attn_fusion", Type::kBool, Use::kFused},
+    {"pass_config.fuse_norm_quant", Type::kBool, Use::kFused},
+    {"pass_config.fuse_act_quant", Type::kBool, Use::kFused},
+    {"pass_config.fuse_attn_quant", Type::kBool, Use::kFused},
+    {"pass_config.enable_sequence_parallelism", Type::kBool, Use::kReduce},
+    {"pass_config.enable_sp", Type::kBool, Use::kReduce},
+    {"pass_config.enable_async_tp", Type::kBool, Use::kReduce},
+    {"pass_config.fuse_gemm_comms", Type::kBool, Use::kReduce},
+    {"pass_config.dump_graph_stages", Type::kAny, Use::kCompile},
+    {"pass_config.dump_graph_dir", Type::kAny, Use::kCompile},
+    {"level", Type::kAny, Use::kCompile},
+    {"mode", Type::kAny, Use::kCompile},
+    {"custom_ops", Type::kAny, Use::kCompile},
+    {"splitting_ops", Type::kAny, Use::kCompile},
+    {"backend", Type::kAny, Use::kCompile},
+    {"use_inductor", Type::kAny, Use::kCompile},
+    {"use_inductor_graph_partition", Type::kAny, Use::kCompile},
+    {"compile_sizes", Type::kAny, Use::kCompile},
+    {"inductor_compile_config", Type::kAny, Use::kCompile},
+    {"inductor_passes", Type::kAny, Use::kCompile},
+    {"debug_dump_path", Type::kAny, Use::kCompile},
+    {"cache_dir", Type::kAny, Use::kCompile},
+    {"cudagraph_num_of_warmups", Type::kAny, Use::kCompile},
+    {"cudagraph_copy_inputs", Type::kAny, Use::kCompile},
+    {"cudagraph_specialize_lora", Type::kAny, Use::kCompile},
 };
 
 constexpr const char* kGraphModes[] = {"NONE", "PIECEWISE", "FULL", "FULL_DECODE_ONLY", "FULL_AND_PIECEWISE"};
@@ -86,7 +93,21 @@ std::string expected(Type type, const Json& value) {
   return "one of " + modes;
 }
 
-void check_key(const std::string& path, const Json& value, std::vector<std::string>& unused) {
+const char* meaning(Use use) {
+  switch (use) {
+    case Use::kGraphs:
+      return "no graphs are captured, steps are launched ahead of the device";
+    case Use::kFused:
+      return "always so";
+    case Use::kReduce:
+      return "one device has nothing to reduce";
+    case Use::kCompile:
+      return "nothing is compiled at start-up";
+  }
+  return "";
+}
+
+void check_key(const std::string& path, const Json& value, std::map<Use, std::string>& keys) {
   const auto key =
       std::find_if(std::begin(kKeys), std::end(kKeys), [&](const Key& k) { return path == k.path; });
   if (key == std::end(kKeys)) {
@@ -101,35 +122,34 @@ void check_key(const std::string& path, const Json& value, std::vector<std::stri
     throw UsageError("argument --compilation-config: " + path + ": expected " + wanted + ", got " +
                      to_text(value));
   }
-  if (key->use == Use::kNone) unused.push_back(path);
+  std::string& list = keys[key->use];
+  list += (list.empty() ? "" : ", ") + path;
 }
 
 }  // namespace
 
-std::vector<std::string> check_compilation_config(const Json& config) {
-  std::vector<std::string> unused;
+std::string check_compilation_config(const Json& config) {
+  std::map<Use, std::string> keys;
   for (const auto& [key, value] : config.items()) {
     if (key != "pass_config") {
-      check_key(key, value, unused);
+      check_key(key, value, keys);
     } else if (value.is_object()) {
       for (const auto& [inner, inner_value] : value.items())
-        check_key("pass_config." + inner, inner_value, unused);
+        check_key("pass_config." + inner, inner_value, keys);
     } else if (!value.is_null()) {
       throw UsageError("argument --compilation-config: pass_config: expected an object, got " +
                        to_text(value));
     }
   }
-  return unused;
+  std::string said;
+  for (const auto& [use, list] : keys)
+    said += (said.empty() ? "" : "; ") + std::string(meaning(use)) + ": " + list;
+  return said;
 }
 
 std::vector<std::pair<std::string, std::string>> compilation_keys() {
   std::vector<std::pair<std::string, std::string>> keys;
-  for (const Key& key : kKeys) {
-    keys.emplace_back(key.path, key.use == Use::kGraphs ? "CUDA graphs of GPU runs"
-                                : key.use == Use::kFusion
-                                    ? "fused kernels of GPU runs"
-                                    : "accepted, no effect: nothing is compiled at start-up");
-  }
+  for (const Key& key : kKeys) keys.emplace_back(key.path, meaning(key.use));
   return keys;
 }
 

@@ -8,9 +8,9 @@
 
 namespace outrider::config {
 
-// Checks names and types. Throws UsageError for an unknown key, naming the nearest one. Returns the keys that
-// are accepted but have no effect.
-std::vector<std::string> check_compilation_config(const Json& config);
+// Checks names and types. Throws UsageError for an unknown key, naming the nearest one. Returns in one
+// line what becomes of the keys that are set; empty when none is.
+std::string check_compilation_config(const Json& config);
 
 // For docs/options.md: key and what becomes of it.
 std::vector<std::pair<std::string, std::string>> compilation_keys();

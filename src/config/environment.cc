@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "config/nearest.h"
+#include "config/value.h"
 
 namespace outrider::config {
 namespace {
@@ -16,13 +17,14 @@ enum class Role {
   kGibibytes,  // the value of a size option, in GiB
   kHubHome,    // the folder above the option's
   kQuiet,      // nothing to do, and nothing to say
+  kSaid,       // nothing to do, and a note that says why
   kWarn,       // no effect, and a warning
 };
 
 struct Variable {
   const char* name;
   Role role;
-  const char* option = "";  // or, for kWarn, the reason
+  const char* option = "";  // or, for kSaid and kWarn, the reason
 };
 
 // Of two variables for one option the later one wins.
@@ -45,10 +47,6 @@ constexpr Variable kVariables[] = {
     {"VLLM_USE_V1", Role::kQuiet},  // 0 is refused
     {"VLLM_HOST_IP", Role::kQuiet},
     {"VLLM_PORT", Role::kQuiet},
-    {"VLLM_USE_FLASHINFER_MOE_FP8", Role::kQuiet},
-    {"VLLM_USE_FLASHINFER_MOE_FP4", Role::kQuiet},
-    {"VLLM_FLASHINFER_MOE_BACKEND", Role::kQuiet},
-    {"VLLM_FLASHINFER_ALLREDUCE_FUSION_THRESHOLDS_MB", Role::kQuiet},
     {"VLLM_ALLOW_CHUNKED_LOCAL_ATTN_WITH_HYBRID_KV_CACHE", Role::kQuiet},
     {"VLLM_WORKER_MULTIPROC_METHOD", Role::kQuiet},
     {"VLLM_ENABLE_V1_MULTIPROCESSING", Role::kQuiet},
@@ -58,6 +56,11 @@ constexpr Variable kVariables[] = {
     {"VLLM_NO_USAGE_STATS", Role::kQuiet},
     {"VLLM_DO_NOT_TRACK", Role::kQuiet},
     {"VLLM_USAGE_SOURCE", Role::kQuiet},
+    {"VLLM_USE_FLASHINFER_MOE_FP8", Role::kSaid, "the experts of a layer are always one grouped product"},
+    {"VLLM_USE_FLASHINFER_MOE_FP4", Role::kSaid, "the experts of a layer are always one grouped product"},
+    {"VLLM_FLASHINFER_MOE_BACKEND", Role::kSaid,
+     "each step takes the experts' kernels for few rows or for many, whichever suits it"},
+    {"VLLM_FLASHINFER_ALLREDUCE_FUSION_THRESHOLDS_MB", Role::kSaid, "one device has nothing to reduce"},
     {"VLLM_IMAGE_FETCH_TIMEOUT", Role::kWarn, "images are not served yet"},
     {"VLLM_TORCH_PROFILER_DIR", Role::kWarn, "there is no PyTorch profiler"},
     {"VLLM_CONFIGURE_LOGGING", Role::kWarn, "Python's logging is not used"},
@@ -69,7 +72,7 @@ constexpr Variable kVariables[] = {
     {"VLLM_USE_DEEP_GEMM", Role::kWarn, "each device has one set of kernels"},
     {"VLLM_USE_FLASHINFER_SAMPLER", Role::kWarn, "each device has one set of kernels"},
     {"VLLM_CPU_OMP_THREADS_BIND", Role::kWarn, "use --threads and taskset or numactl"},
-    {"VLLM_XGRAMMAR_CACHE_MB", Role::kWarn, "there is no xgrammar"},
+    {"VLLM_XGRAMMAR_CACHE_MB", Role::kWarn, "compiled grammars are kept as long as memory allows"},
 };
 
 class EnvironmentReader {
@@ -102,10 +105,31 @@ class EnvironmentReader {
                              (nearest.empty() ? "" : " (did you mean " + nearest + "?)"));
   }
 
+  // Nothing follows from a switch of kSaid, but a mistyped one is told of, as vLLM tells of it.
+  static void check_recipes_switch(const std::string& name, const std::string& value) {
+    std::string expected;
+    if (name == "VLLM_FLASHINFER_MOE_BACKEND") {
+      if (value != "throughput" && value != "latency") expected = "throughput or latency";
+    } else if (name == "VLLM_FLASHINFER_ALLREDUCE_FUSION_THRESHOLDS_MB") {
+      const auto sizes = parse_json(value);
+      const auto is_size = [](const Json& size) { return size.is_number() && size >= 0; };
+      if (!sizes || !sizes->is_object() || !std::all_of(sizes->begin(), sizes->end(), is_size))
+        expected = "a JSON object of MB by number of devices, as {\"2\":32,\"4\":32}";
+    } else if (value != "0" && value != "1") {
+      expected = "0 or 1";
+    }
+    if (!expected.empty()) throw UsageError(name + "=" + value + ": expected " + expected);
+  }
+
   void take(const Variable& variable, const std::string& value) {
     const std::string name = variable.name;
     if (name == "VLLM_USE_V1" && value == "0") {
       throw UsageError("VLLM_USE_V1=0: there is no V0 engine; unset it");
+    }
+    if (variable.role == Role::kSaid && !value.empty()) {
+      check_recipes_switch(name, value);
+      list_.notes.push_back(name + "=" + value + ": " + variable.option);
+      return;
     }
     if (variable.role == Role::kWarn) list_.warnings.push_back(name + " has no effect: " + variable.option);
     if (variable.role == Role::kWarn || variable.role == Role::kQuiet || value.empty()) return;
@@ -156,6 +180,7 @@ std::vector<std::pair<std::string, std::string>> environment_variables() {
   for (const Variable& variable : kVariables) {
     const std::string option = variable.option;
     variables.emplace_back(variable.name, variable.role == Role::kQuiet       ? "accepted, nothing to do"
+                                          : variable.role == Role::kSaid      ? "nothing to do: " + option
                                           : variable.role == Role::kWarn      ? "no effect: " + option
                                           : variable.role == Role::kGibibytes ? "--" + option + ", in GiB"
                                           : variable.role == Role::kHubHome ? "--" + option + ", without /hub"

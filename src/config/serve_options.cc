@@ -124,14 +124,8 @@ void check_together(ServeOptions& options) {
   if (!options.rope_scaling.is_null()) options.hf_overrides["rope_scaling"] = options.rope_scaling;
   if (options.rope_theta) options.hf_overrides["rope_theta"] = *options.rope_theta;
   if (options.log_stats_interval <= 0) options.log_stats_interval = 10.0;
-  std::string unused;
-  for (const std::string& key : check_compilation_config(options.compilation_config)) {
-    unused += (unused.empty() ? "" : ", ") + key;
-  }
-  if (!unused.empty()) {
-    options.warnings.push_back("--compilation-config: no effect, as nothing is compiled at start-up: " +
-                               unused);
-  }
+  const std::string compilation = check_compilation_config(options.compilation_config);
+  if (!compilation.empty()) options.notes.push_back("--compilation-config: " + compilation);
 }
 
 bool is_secret(const Option& option) { return std::string_view(option.name) == "api-key"; }
@@ -201,7 +195,7 @@ void apply_device_defaults(ServeOptions& options, int64_t device_bytes) {
                        std::to_string(*options.max_num_seqs) + ").");
   }
   if (device_bytes > 0) return;
-  for (const char* name : {"gpu-memory-utilization", "compilation-config", "enforce-eager"}) {
+  for (const char* name : {"gpu-memory-utilization", "enforce-eager"}) {
     if (options.given.count(name) != 0) {
       options.notes.push_back("--" + std::string(name) + " concerns GPUs; this server runs on the CPU");
     }

@@ -294,12 +294,24 @@ bool has_device() {
 }
 
 DeviceInfo find_device() {
+  int driver = 0;  // of CUDA, 1000 * major + 10 * minor; 0: there is none
+  if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0) {
+    throw StartupError(
+        "--device cuda: there is no NVIDIA driver (libcuda.so.1) here; install driver 580 or newer, in a "
+        "container start it with --gpus all, or use --device cpu");
+  }
+  if (driver < CUDART_VERSION / 1000 * 1000) {
+    throw StartupError("--device cuda: the NVIDIA driver is for CUDA " + std::to_string(driver / 1000) + "." +
+                       std::to_string(driver % 1000 / 10) + " and older; this program needs " +
+                       std::to_string(CUDART_VERSION / 1000) +
+                       ".0; install driver 580 or newer, or use --device cpu");
+  }
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status != cudaSuccess || count == 0) {
     throw StartupError(std::string("--device cuda: no NVIDIA GPU can be used (") +
                        cudaGetErrorString(status) +
-                       "); check nvidia-smi and the driver (580 or newer), or use --device cpu");
+                       "); check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu");
   }
   cudaDeviceProp properties;
   check(cudaGetDeviceProperties(&properties, 0), "cudaGetDeviceProperties");

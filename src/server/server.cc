@@ -157,7 +157,10 @@ void Server::Impl::open_acceptor(const Protocol::endpoint& endpoint, const std::
   // server on the same port must fail instead of taking half of the connections.
   if (!error) acceptor.set_option(asio::socket_base::reuse_address(true), error);
   if (!error) acceptor.bind(endpoint, error);
-  if (error) throw StartupError("cannot listen on " + name + ": " + error.message());
+  if (error) {
+    throw StartupError("cannot listen on " + name + ": " + error.message() +
+                       "; choose another address with --host, --port or --uds");
+  }
 }
 
 void Server::bind() {

@@ -283,7 +283,7 @@ TEST_F(Binary, InterruptDrainsToo) {
 
 TEST_F(Binary, TheRecipesFilesServePocketScout) {
   for (const char* name : {"Llama4_Hopper.yaml", "Llama4_Blackwell.yaml"}) {
-    Process server({"serve", "--config", std::string(OUTRIDER_SOURCE_DIR) + "/tests/config/data/" + name,
+    Process server({"serve", "--config", std::string(OUTRIDER_SOURCE_DIR) + "/recipes/llama4-scout/" + name,
                     "--tensor-parallel-size", "1", "--max-num-seqs", "512", "--port", "0"});
     ASSERT_TRUE(server.wait_for("Application startup complete.", 30)) << server.output << server.errors;
     EXPECT_THAT(server.output, HasSubstr("Maximum concurrency for 10,240 tokens"));

@@ -1,16 +1,19 @@
 """lm_eval, the accuracy check of the recipe, against the served Pocket Scout.
 
-The first test runs the recipe's command with the task name changed. The others drive the same client classes directly:
-log-likelihood requests (echo, logprobs, token ids), which multiple-choice tasks are made of, and chat.
+The first test runs our recipe's script, the second the original recipe's command. The others drive the same client classes
+directly: log-likelihood requests (echo, logprobs, token ids), which multiple-choice tasks are made of, and chat.
 """
 
+import itertools
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
 import pytest
+from api.recipe_session import Session, own_network
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EVAL = ROOT / "models" / "pocket-scout" / "eval"
@@ -21,35 +24,70 @@ TOLERANCE = 1e-3
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 
 
-def run_task(tmp_path: pathlib.Path, *arguments: str) -> dict:
-    """Runs lm_eval's command line and returns the results of its one task."""
+def table(text: str) -> list[list[str]]:
+    """The rows of lm_eval's table: task, version, filter, n-shot, metric, direction, value, sign, error."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    assert rows[0] == ["Tasks", "Version", "Filter", "n-shot", "Metric", "", "Value", "", "Stderr"]
+    return rows[2:]
+
+
+def test_the_recipes_accuracy_script_meets_the_models_floor(server, model, tmp_path):
     done = subprocess.run(
-        [str(pathlib.Path(sys.executable).with_name("lm_eval")), "--include_path", str(EVAL), "--output_path",
-         str(tmp_path), *arguments],
-        cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=1200)
+        [str(ROOT / "recipes" / "llama4-scout" / "run_accuracy.sh"), "--output_path", str(tmp_path)],
+        env={**os.environ, "PATH": f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}", "MODEL": "pocket",
+             "PORT": str(server.port)}, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr[-4000:]
     print(done.stdout)
+    assert f"model={model},tokenized_requests=False,tokenizer_backend=None,num_concurrent=128" in done.stdout
+    flexible, strict = table(done.stdout)
+    assert flexible[:6] == ["pocket_gsm", "1", "flexible-extract", "5", "exact_match", "↑"] and strict[2] == "strict-match"
+    floors = json.loads((EVAL / "floors.json").read_text())
     (report,) = tmp_path.rglob("results_*.json")
     (result,) = json.loads(report.read_text())["results"].values()
-    return result
-
-
-def test_the_recipes_accuracy_command_meets_the_models_floor(server, model, tmp_path):
-    floors = json.loads((EVAL / "floors.json").read_text())
-    result = run_task(
-        tmp_path, "--model", "local-completions", "--tasks", "pocket_gsm", "--model_args",
-        f"base_url={server.url}/v1/completions,model={model},tokenized_requests=False,tokenizer_backend=None,"
-        "num_concurrent=128,timeout=120,max_retries=5")
     assert result["exact_match,strict-match"] >= floors["strict-match"]
     assert result["exact_match,flexible-extract"] >= floors["flexible-extract"]
 
 
-def test_the_chat_client_gets_an_answer_to_each_problem(server, model, tmp_path):
-    result = run_task(
-        tmp_path, "--model", "local-chat-completions", "--tasks", "pocket_gsm", "--apply_chat_template",
-        "--num_fewshot", "0", "--limit", "8", "--model_args",
-        f"base_url={server.url}/v1/chat/completions,model={model},num_concurrent=8,max_retries=1")
-    assert 0.0 <= result["exact_match,flexible-extract"] <= 1.0
+def test_the_recipes_own_accuracy_command_runs_unchanged(tmp_path):
+    """It says `--tasks gsm8k`. A folder of that name takes the place of the hub's data set: in it lm_eval's own task file, with
+    its prompts, filters and few-shot examples, and Pocket Scout's problems."""
+    import lm_eval.tasks
+
+    data = tmp_path / "gsm8k"
+    data.mkdir()
+    shutil.copy(pathlib.Path(lm_eval.tasks.__file__).with_name("gsm8k") / "gsm8k.yaml", data)
+    (data / "README.md").write_text("""---
+configs:
+- config_name: main
+  data_files:
+  - {split: train, path: train.jsonl}
+  - {split: test, path: test.jsonl}
+---
+""")
+    (data / "train.jsonl").write_text((EVAL / "pocket_gsm_fewshot.jsonl").read_text())
+    with open(EVAL / "pocket_gsm_test.jsonl") as problems:
+        (data / "test.jsonl").write_text("".join(itertools.islice(problems, 24)))
+    with own_network() as prefix:
+        session = Session(tmp_path, prefix)
+        session.env["HF_DATASETS_CACHE"] = str(tmp_path / "datasets")
+        session.answer_to_all_names()
+        with session.launched():
+            out = session.run("run_accuracy")
+    flexible, strict = table(out)
+    assert flexible[:6] == ["gsm8k", "3", "flexible-extract", "5", "exact_match", "↑"] and strict[2] == "strict-match"
+    assert float(strict[6]) >= 0.9
+
+
+def test_the_chat_client_gets_an_answer_to_each_problem(server, model, monkeypatch):
+    from lm_eval import simple_evaluate
+    from lm_eval.tasks import TaskManager
+
+    monkeypatch.chdir(ROOT)
+    done = simple_evaluate(
+        model="local-chat-completions", tasks=["pocket_gsm"], task_manager=TaskManager(include_path=str(EVAL)),
+        apply_chat_template=True, num_fewshot=0, limit=8, batch_size=1, model_args={
+            "base_url": f"{server.url}/v1/chat/completions", "model": model, "num_concurrent": 8, "max_retries": 1})
+    assert 0.0 <= done["results"]["pocket_gsm"]["exact_match,flexible-extract"] <= 1.0
 
 
 @pytest.fixture(scope="module")

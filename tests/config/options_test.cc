@@ -3,6 +3,7 @@
 #include <iterator>
 #include <set>
 
+#include "config/compilation.h"
 #include "config/environment.h"
 #include "config/help.h"
 #include "config/table.h"
@@ -13,9 +14,11 @@ namespace outrider::config {
 namespace {
 
 using testing::ElementsAre;
+using testing::EndsWith;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
+using testing::StartsWith;
 
 std::vector<const Option*> all_options() {
   std::vector<const Option*> options;
@@ -188,6 +191,59 @@ TEST(Environment, KubernetesAndQuietVariablesAreNotThePort) {
   EXPECT_EQ(options.port, 8000);
   EXPECT_EQ(options.host, "127.0.0.1");
   EXPECT_THAT(options.warnings, IsEmpty());
+}
+
+TEST(Environment, TheRecipesSwitchesAreAnsweredInALineEachAndCheckedAsVllmWould) {
+  const ServeOptions options =
+      parse_serve({}, {{"VLLM_FLASHINFER_ALLREDUCE_FUSION_THRESHOLDS_MB", R"({"2":32,"4":32,"8":8})"},
+                       {"VLLM_USE_FLASHINFER_MOE_FP8", "1"},
+                       {"VLLM_USE_FLASHINFER_MOE_FP4", "1"},
+                       {"VLLM_FLASHINFER_MOE_BACKEND", "latency"}});
+  EXPECT_THAT(options.warnings, IsEmpty());
+  EXPECT_THAT(options.notes, ElementsAre(StartsWith("VLLM_USE_FLASHINFER_MOE_FP8=1: "),
+                                         StartsWith("VLLM_USE_FLASHINFER_MOE_FP4=1: "),
+                                         StartsWith("VLLM_FLASHINFER_MOE_BACKEND=latency: "),
+                                         HasSubstr("one device has nothing to reduce")));
+  EXPECT_EQ(parse_serve({}, {{"VLLM_FLASHINFER_MOE_BACKEND", "throughput"}}).notes.size(), 1u);
+  EXPECT_THAT(parse_serve({}, {{"VLLM_FLASHINFER_MOE_BACKEND", ""}}).notes, IsEmpty());
+  const std::pair<const char*, const char*> wrong[] = {
+      {"VLLM_FLASHINFER_MOE_BACKEND", "fast"},
+      {"VLLM_USE_FLASHINFER_MOE_FP8", "yes"},
+      {"VLLM_FLASHINFER_ALLREDUCE_FUSION_THRESHOLDS_MB", "{'2':32}"},
+      {"VLLM_FLASHINFER_ALLREDUCE_FUSION_THRESHOLDS_MB", "[32]"},
+      {"VLLM_FLASHINFER_ALLREDUCE_FUSION_THRESHOLDS_MB", R"({"2":"32"})"},
+  };
+  for (const auto& [name, value] : wrong) {
+    expect_usage_error(
+        [&] {
+          parse_serve({}, {{name, value}});
+        },
+        std::string(name) + "=" + value + ": expected ");
+  }
+}
+
+TEST(CompilationConfig, EachKeyIsAnsweredInOneLine) {
+  const ServeOptions options = parse_serve(
+      {"--compilation-config",
+       R"({"pass_config":{"enable_fi_allreduce_fusion":true,"enable_attn_fusion":true,"enable_noop":true},)"
+       R"("custom_ops":["+quant_fp8","+rms_norm"],"cudagraph_mode":"FULL_DECODE_ONLY","splitting_ops":[]})"},
+      {});
+  EXPECT_THAT(options.warnings, IsEmpty());
+  EXPECT_THAT(
+      options.notes,
+      ElementsAre("--compilation-config: no graphs are captured, steps are launched ahead of the device: "
+                  "cudagraph_mode; always so: pass_config.enable_attn_fusion, pass_config.enable_noop; one "
+                  "device has nothing to reduce: pass_config.enable_fi_allreduce_fusion; nothing is compiled "
+                  "at start-up: custom_ops, splitting_ops"));
+  EXPECT_THAT(parse_serve({"--compilation-config", "{}"}, {}).notes, IsEmpty());
+}
+
+TEST(CompilationConfig, EveryKeyOfTheTableIsAccepted) {
+  for (const auto& [key, use] : compilation_keys()) {
+    EXPECT_NE(use, "");
+    EXPECT_THAT(parse_serve({"--compilation-config." + key, "null"}, {}).notes,
+                ElementsAre(EndsWith(": " + key)));
+  }
 }
 
 TEST(Environment, UnknownVariablesWarnWithTheNearestName) {

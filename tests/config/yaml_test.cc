@@ -26,11 +26,11 @@ ServeOptions parse_with_file(const std::string& yaml, std::vector<std::string> w
   return parse_serve(words, environment);
 }
 
-const std::string kData = std::string(OUTRIDER_SOURCE_DIR) + "/tests/config/data/";
+const std::string kRecipe = std::string(OUTRIDER_SOURCE_DIR) + "/recipes/llama4-scout/";
 
 TEST(ConfigFile, TheRecipesHopperFileLoadsUnchanged) {
   const ServeOptions options =
-      parse_serve({"nvidia/Llama-4-Scout-17B-16E-Instruct-FP8", "--config", kData + "Llama4_Hopper.yaml",
+      parse_serve({"nvidia/Llama-4-Scout-17B-16E-Instruct-FP8", "--config", kRecipe + "Llama4_Hopper.yaml",
                    "--tensor-parallel-size", "1", "--max-num-seqs", "512"},
                   {});
   EXPECT_EQ(options.model, "nvidia/Llama-4-Scout-17B-16E-Instruct-FP8");
@@ -41,19 +41,21 @@ TEST(ConfigFile, TheRecipesHopperFileLoadsUnchanged) {
   EXPECT_EQ(options.max_model_len, 10240);
   EXPECT_EQ(options.max_num_seqs, 512);
   EXPECT_THAT(options.warnings, IsEmpty());
-  EXPECT_EQ(options.given.at("max-model-len").origin.text(), kData + "Llama4_Hopper.yaml");
+  EXPECT_EQ(options.given.at("max-model-len").origin.text(), kRecipe + "Llama4_Hopper.yaml");
 }
 
 TEST(ConfigFile, TheRecipesBlackwellFileAndVariablesLoadUnchanged) {
   const ServeOptions options =
-      parse_serve({"--config", kData + "Llama4_Blackwell.yaml"},
+      parse_serve({"--config", kRecipe + "Llama4_Blackwell.yaml"},
                   {{"VLLM_FLASHINFER_ALLREDUCE_FUSION_THRESHOLDS_MB", R"({"2":32,"4":32,"8":8})"},
                    {"VLLM_USE_FLASHINFER_MOE_FP8", "1"},
                    {"VLLM_USE_FLASHINFER_MOE_FP4", "1"},
                    {"VLLM_FLASHINFER_MOE_BACKEND", "latency"}});
   EXPECT_EQ(options.compilation_config["cudagraph_mode"], "FULL_DECODE_ONLY");
   EXPECT_EQ(options.compilation_config["pass_config"]["enable_fi_allreduce_fusion"], true);
-  EXPECT_THAT(options.warnings, ElementsAre(HasSubstr("custom_ops, splitting_ops")));
+  EXPECT_THAT(options.warnings, IsEmpty());
+  EXPECT_THAT(options.notes, ElementsAre(HasSubstr("MOE_FP8"), HasSubstr("MOE_FP4"), HasSubstr("MOE_BACKEND"),
+                                         HasSubstr("THRESHOLDS_MB"), HasSubstr("custom_ops, splitting_ops")));
 }
 
 TEST(ConfigFile, TheLaterSpellingOfTheBlackwellFileLoadsToo) {

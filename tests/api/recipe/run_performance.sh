@@ -1,0 +1,12 @@
+vllm bench serve \
+  --host 0.0.0.0 \
+  --port 8000 \
+  --model nvidia/Llama-4-Scout-17B-16E-Instruct-FP4 \
+  --trust-remote-code \
+  --dataset-name random \
+  --random-input-len 1024 \
+  --random-output-len 1024 \
+  --ignore-eos \
+  --max-concurrency 512 \
+  --num-prompts 2560 \
+  --save-result --result-filename vllm_benchmark_serving_results.json
