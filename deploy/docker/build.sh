@@ -45,7 +45,7 @@ make_base() {
 known() {
   local place
   for place in "$root/.xgrammar:/src/.xgrammar" "$root/.cuda:/src/.cuda" /usr/local/cuda:/usr/local/cuda \
-    "${CCACHE_DIR:-$HOME/.cache/ccache}:/root/.cache/ccache"; do
+    "${CCACHE_DIR:-$HOME/.cache/ccache}:/ccache"; do
     [ ! -d "${place%%:*}" ] || printf '%s\n' --volume "$place"
   done
 }
