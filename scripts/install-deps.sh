@@ -26,6 +26,8 @@ packages=(g++ cmake ninja-build ccache pkg-config "$boost" nlohmann-json3-dev li
 if [ "$level" = test ]; then
   packages+=(libgtest-dev libgmock-dev git curl xz-utils shellcheck clang-format-14 clang-16 clang-tidy-16
     libclang-rt-16-dev)
+  # The browser of tests/web. Ubuntu has it as a snap only.
+  [ "$distribution" = debian ] && packages+=(chromium chromium-driver)
 fi
 
 # dpkg-shlibdeps names the libraries' packages.

@@ -9,7 +9,7 @@ usage() {
 usage: scripts/test.sh [group...]; without one, all but clients
   checks   format, include directions, house rules, shell and Python scripts, clang-tidy
   unit     build with warnings as errors; unit, golden and property tests
-  api      real clients against the binary
+  api      real clients and a browser against the binary
   asan     unit and API tests under AddressSanitizer and UndefinedBehaviorSanitizer
   tsan     engine tests under ThreadSanitizer
   fuzz     each parser of foreign bytes
@@ -131,7 +131,9 @@ ensure_binary() {
 }
 
 run_api() {
-  ensure_binary && step api-environment make_venv api && step api run_pytest api api build/outrider tests/api
+  ensure_binary && step api-environment make_venv api || return
+  step api run_pytest api api build/outrider tests/api
+  step web run_pytest web api build/outrider tests/web
 }
 
 run_asan() {

@@ -62,7 +62,7 @@ Device find_device(const config::ServeOptions& options) {
   if (options.device == "cuda" || cuda::has_device()) {
     try {
       const cuda::DeviceInfo info = cuda::find_device();
-      return {true, info.name, info.total_bytes, info.free_bytes};
+      return {true, info.name, info.total_bytes, info.free_bytes, info.memory_bandwidth};
     } catch (const StartupError& e) {
       if (options.device == "cuda") throw;
       log::warning(std::string(e.what()) + "; serving on the CPU");

@@ -19,6 +19,7 @@ struct Device {
   std::string name;
   int64_t total_bytes = 0;  // of a GPU; 0 for the CPU
   int64_t free_bytes = 0;
+  double memory_bandwidth = 0;  // of a GPU, bytes a second; 0: not known
 };
 
 // --device; auto takes a GPU where there is one that the kernels run on. Throws StartupError.

@@ -86,6 +86,17 @@ void log_defaults(const config::ServeOptions& options, const model::GenerationDe
   log::info("Using default completion sampling params from model: " + text);
 }
 
+// Of which the web page says how near its figures come.
+server::Hardware describe(const Device& device, const model::Model& model) {
+  const model::StepWeights weights = model::step_weights(model.weights);
+  return {.device = device.is_gpu ? device.name : "CPU",
+          .step_weight_bytes = weights.common,
+          .expert_weight_bytes = weights.expert,
+          .num_experts = model.config.num_experts,
+          .experts_per_token = model.config.num_experts_per_token,
+          .memory_bandwidth = device.memory_bandwidth};
+}
+
 // In uvicorn's words, which scripts wait for.
 void log_ready(const server::Server& server, const config::ServeOptions& options) {
   const std::string address =
@@ -115,6 +126,7 @@ int run(const config::ServeOptions& options, const Device& device) {
 
   const model::MemoryPlan plan = plan_memory(options, *model, device);
   add_model(options, *model, *tokenizer, plan, server.options());
+  server.options().hardware = describe(device, *model);
   log_defaults(options, server.options().defaults);
   ledger.stage("plan");
 

@@ -121,6 +121,8 @@ server::ServerOptions server_options(const config::ServeOptions& options, const 
   out.access_log =
       !options.disable_uvicorn_access_log && (level == "info" || level == "debug" || level == "trace");
   out.quiet_access_paths = options.disable_access_log_for_endpoints;
+  out.web_page = !options.no_web;
+  out.quiet_access_paths.emplace_back("/web/metrics");  // an open page asks each second
   out.log_requests = options.enable_log_requests;
   out.log_outputs = options.enable_log_outputs;
   out.max_queued_requests = options.max_num_queued_reqs;

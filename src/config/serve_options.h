@@ -93,6 +93,7 @@ struct ServeOptions {
   Json allowed_headers = Json::array({"*"});
   bool allow_credentials = false;
   std::string root_path;
+  bool no_web = false;
   std::string ssl_keyfile, ssl_certfile, ssl_ca_certs;
   int64_t ssl_cert_reqs = 0;  // 0: none, 1: optional, 2: required
   bool enable_ssl_refresh = false;

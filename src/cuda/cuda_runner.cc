@@ -286,6 +286,16 @@ void CudaRunner::keep_results(Pending& step, StepResult& result) {
   }
 }
 
+// Memory that is clocked at f hands over a word at both edges.
+double memory_bandwidth(int device) {
+  int kilohertz = 0, bits = 0;
+  if (cudaDeviceGetAttribute(&kilohertz, cudaDevAttrMemoryClockRate, device) != cudaSuccess ||
+      cudaDeviceGetAttribute(&bits, cudaDevAttrGlobalMemoryBusWidth, device) != cudaSuccess) {
+    return 0;
+  }
+  return 2e3 * kilohertz * bits / 8;
+}
+
 }  // namespace
 
 bool has_device() {
@@ -322,7 +332,8 @@ DeviceInfo find_device() {
   }
   size_t free_bytes = 0, total_bytes = 0;
   check(cudaMemGetInfo(&free_bytes, &total_bytes), "cudaMemGetInfo");
-  return {properties.name, static_cast<int64_t>(total_bytes), static_cast<int64_t>(free_bytes)};
+  return {properties.name, static_cast<int64_t>(total_bytes), static_cast<int64_t>(free_bytes),
+          memory_bandwidth(0)};
 }
 
 std::vector<model::PlanRow> device_memory(const model::Model& model, const CudaOptions& options,

@@ -24,6 +24,7 @@ struct CudaOptions {
 struct DeviceInfo {
   std::string name;
   int64_t total_bytes = 0, free_bytes = 0;
+  double memory_bandwidth = 0;  // bytes a second: clock times width; 0: the driver does not say
 };
 
 // The device that runners use. Throws StartupError naming the remedy where there is none that the kernels run

@@ -116,6 +116,16 @@ int64_t weight_bytes(const Weights& weights) {
   return bytes;
 }
 
+StepWeights step_weights(const Weights& weights) {
+  StepWeights step;
+  step.common = weight_bytes(weights) - matrix_bytes(weights.embed);
+  for (const Layer& layer : weights.layers) {
+    for (const Mlp& expert : layer.experts) step.common -= mlp_bytes(expert);
+    if (!layer.experts.empty()) step.expert += mlp_bytes(layer.experts.front());
+  }
+  return step;
+}
+
 MemoryPlan plan_memory(const Model& model, const MemoryOptions& options) {
   const LlamaConfig& config = model.config;
   check_options(options);

@@ -76,6 +76,13 @@ int64_t max_tokens_for_pages(const KvGeometry& kv, int64_t num_blocks);
 // Bytes of all weights as they lie in memory.
 int64_t weight_bytes(const Weights& weights);
 
+// Bytes of weights that a step reads: `common` whatever is in it, and `expert` for each expert that its
+// tokens reach, counted over all layers at once. The embedding's few rows are left out.
+struct StepWeights {
+  int64_t common = 0, expert = 0;
+};
+StepWeights step_weights(const Weights& weights);
+
 // max_model_len 0 stands for the model's max_position_embeddings. Without kv_cache_bytes or
 // num_blocks_override the pool takes what device_bytes leaves, but no more than max_num_seqs sequences of
 // max_model_len can use. Throws StartupError with the --max-model-len and --max-num-seqs that fit when the

@@ -52,6 +52,7 @@ std::string known_method(std::string_view method) {
 }
 
 bool is_instrumented(std::string_view handler) {
+  if (handler.starts_with("/web/")) return false;
   for (const char* skipped : {"/metrics", "/health", "/load", "/ping", "/version", "/server_info"}) {
     if (handler == skipped) return false;
   }

@@ -46,6 +46,15 @@ struct Cors {
   bool credentials = false;
 };
 
+// What the web page compares its figures with.
+struct Hardware {
+  std::string device = "CPU";
+  // Bytes of weights: read by each step, and of one expert of every layer that has experts.
+  int64_t step_weight_bytes = 0, expert_weight_bytes = 0;
+  int num_experts = 0, experts_per_token = 0;
+  double memory_bandwidth = 0;  // bytes a second; 0: not known
+};
+
 struct ServerOptions {
   std::string host;      // empty: all IPv4 interfaces
   uint16_t port = 8000;  // 0: any free one (see Server::port)
@@ -93,6 +102,8 @@ struct ServerOptions {
   bool enable_prompt_tokens_details = false;
   bool force_include_usage = false;
   bool enable_server_load_tracking = false;
+  bool web_page = true;  // /, /web/...
+  Hardware hardware;
   bool dev_mode = false;  // /reset_prefix_cache, /is_sleeping, /server_info
 
   bool disable_log_stats = false;

@@ -93,7 +93,7 @@ void Router::handle(HttpRequest request, ResponderPtr responder) {
   std::string path(request.path());
   if (!options.root_path.empty() && path.starts_with(options.root_path))
     path.erase(0, options.root_path.size());
-  const Route* route = find_route(path == "/metrics/" ? "/metrics" : path, options.dev_mode);
+  const Route* route = find_route(path == "/metrics/" ? "/metrics" : path, options);
   auto observed =
       std::make_shared<ObservedResponder>(service_, request, route != nullptr ? route->path : "none",
                                           extra_headers(options, request), std::move(responder));
@@ -108,7 +108,9 @@ void Router::handle(HttpRequest request, ResponderPtr responder) {
   if (route == nullptr) {
     const bool slash = path.size() > 1 && path.ends_with('/');
     if (slash) path.pop_back();
-    const bool redirects = slash && find_route(path, options.dev_mode) != nullptr;
+    // The root path without its slash: what the page names would be looked for beside it.
+    if (path.empty()) path = "/";
+    const bool redirects = (slash || path == "/") && find_route(path, options) != nullptr;
     return observed->send(redirects ? redirect_to(options.root_path + path, request)
                                     : detail_response(404, "Not Found"));
   }

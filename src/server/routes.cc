@@ -5,6 +5,7 @@
 #include "server/errors.h"
 #include "server/json_text.h"
 #include "server/tokenize.h"
+#include "server/web_page.h"
 
 namespace outrider::server {
 namespace {
@@ -124,20 +125,37 @@ const Route kRoutes[] = {
     {"/v2/rerank", "POST", handle_unsupported<kRerank>},
     {"/v1/audio/transcriptions", "POST", handle_unsupported<kTranscriptions>},
     {"/v1/audio/translations", "POST", handle_unsupported<kTranslations>},
-    {"/reset_prefix_cache", "POST", handle_reset_prefix_cache, true},
-    {"/is_sleeping", "GET", handle_is_sleeping, true},
-    {"/sleep", "POST", handle_unsupported<kSleep>, true},
-    {"/wake_up", "POST", handle_unsupported<kSleep>, true},
-    {"/server_info", "GET", handle_server_info, true},
+    {"/reset_prefix_cache", "POST", handle_reset_prefix_cache, Route::Served::kInDevMode},
+    {"/is_sleeping", "GET", handle_is_sleeping, Route::Served::kInDevMode},
+    {"/sleep", "POST", handle_unsupported<kSleep>, Route::Served::kInDevMode},
+    {"/wake_up", "POST", handle_unsupported<kSleep>, Route::Served::kInDevMode},
+    {"/server_info", "GET", handle_server_info, Route::Served::kInDevMode},
+    {"/", "GET", handle_web_page, Route::Served::kWithWebPage},
+    {"/web/metrics", "GET", handle_metrics, Route::Served::kWithWebPage},
+    {"/web/server.json", "GET", handle_web_server, Route::Served::kWithWebPage},
+    {kWebFiles, "GET", handle_web_file, Route::Served::kWithWebPage},
 };
 
 }  // namespace
 
-const Route* find_route(std::string_view path, bool dev_mode) {
+const Route* find_route(std::string_view path, const ServerOptions& options) {
   for (const Route& route : kRoutes) {
-    if (path == route.path && (dev_mode || !route.dev_mode)) return &route;
+    const bool fits =
+        path == route.path || (std::string_view(route.path) == kWebFiles && path.starts_with("/web/"));
+    if (fits && is_served(route, options)) return &route;
   }
   return nullptr;
+}
+
+bool is_served(const Route& route, const ServerOptions& options) {
+  switch (route.served) {
+    case Route::Served::kInDevMode:
+      return options.dev_mode;
+    case Route::Served::kWithWebPage:
+      return options.web_page;
+    default:
+      return true;
+  }
 }
 
 std::span<const Route> all_routes() { return kRoutes; }

@@ -9,14 +9,17 @@
 namespace outrider::server {
 
 struct Route {
+  enum class Served { kAlways, kInDevMode, kWithWebPage };
+
   const char* path;
   const char* methods;  // "GET", "GET, POST"
   void (*handle)(Service&, HttpRequest, ResponderPtr);
-  bool dev_mode = false;  // only with dev mode
+  Served served = Served::kAlways;
 };
 
-// Null when there is none; `dev_mode` routes count only when it is on.
-const Route* find_route(std::string_view path, bool dev_mode);
+// Null when there is none, or `options` leave it out.
+const Route* find_route(std::string_view path, const ServerOptions& options);
 std::span<const Route> all_routes();
+bool is_served(const Route& route, const ServerOptions& options);
 
 }  // namespace outrider::server

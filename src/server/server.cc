@@ -203,7 +203,7 @@ void Server::Impl::fill_cache_config(const engine::Engine& engine) {
 void Server::Impl::print_routes() const {
   log::info("Available routes are:");
   for (const Route& route : all_routes()) {
-    if (service.options.dev_mode || !route.dev_mode) {
+    if (is_served(route, service.options)) {
       log::info(std::string("Route: ") + route.path + ", Methods: " + route.methods);
     }
   }
