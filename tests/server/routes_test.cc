@@ -65,7 +65,19 @@ TEST(Routes, a_trailing_slash_redirects) {
   EXPECT_EQ(header_of(*reply, "location"), "/v1/models?a=b");
   EXPECT_EQ(harness.call("GET", "/metrics/")->response.status, 200);
   EXPECT_EQ(harness.call("GET", "//evil.example/")->response.status, 404);
-  EXPECT_EQ(harness.call("GET", "/")->response.status, 404);
+}
+
+TEST(Routes, the_page_is_served_at_the_root_and_left_out_on_demand) {
+  Harness harness;
+  EXPECT_EQ(header_of(*harness.call("GET", "/"), "cache-control"), "no-cache");
+  EXPECT_EQ(harness.call("GET", "/web/index.html")->response.body, harness.call("GET", "/")->response.body);
+  EXPECT_EQ(harness.call("GET", "/web/other")->response.status, 404);
+  harness.service.options.root_path = "/llm";
+  EXPECT_EQ(header_of(*harness.call("GET", "/llm"), "location"), "/llm/");
+  EXPECT_EQ(harness.call("GET", "/llm/")->response.status, 200);
+  harness.service.options.web_page = false;
+  for (const char* path : {"/", "/llm", "/llm/", "/web/index.html", "/web/server.json", "/web/metrics"})
+    EXPECT_EQ(harness.call("GET", path)->response.status, 404) << path;
 }
 
 TEST(Routes, keys_guard_the_v1_paths_only) {
