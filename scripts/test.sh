@@ -29,8 +29,8 @@ done
 
 export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
 export ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1
-# Sanitizers' builds read the files of a module eight at a time as one source: half of the time. The build of the unit tests,
-# one by one, shows that each file stands alone.
+# Sanitizers' builds read the files of a module eight at a time as one source: half of the time. The build for the unit
+# tests takes the modules' files one by one and so shows that each stands alone; in CI the tests themselves go together.
 unity=(-DCMAKE_UNITY_BUILD=ON -DCMAKE_UNITY_BUILD_BATCH_SIZE=8)
 results=$PWD/build/results
 mkdir -p "$results"
@@ -116,13 +116,13 @@ run_checks() {
 # CI compiles the CUDA runner whatever the machine; its tests skip what needs a GPU. Elsewhere it is built where there is
 # a use or a compiler for it.
 run_unit() {
-  local compiler=gpu cuda=AUTO
+  local compiler=gpu cuda=AUTO unity_tests=OFF
   if [ "${CI:-}" = true ]; then
-    compiler=always cuda=ON
+    compiler=always cuda=ON unity_tests=ON
   fi
   step cuda-compiler scripts/install-cuda.sh $compiler || return
   step build configure_and_build build all -- -DCMAKE_BUILD_TYPE=Release -DOUTRIDER_WERROR=ON -DOUTRIDER_TESTS=ON \
-    -DOUTRIDER_CUDA=$cuda && step unit run_ctest unit build
+    -DOUTRIDER_CUDA=$cuda -DOUTRIDER_UNITY_TESTS=$unity_tests && step unit run_ctest unit build
 }
 
 # The groups that need the binary of another group build it when that group was not asked for.
