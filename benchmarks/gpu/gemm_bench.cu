@@ -1,12 +1,13 @@
 // Times the matrix products of Scout's layers: medians of CUDA-graph replays, each launch of a graph on
 // weights of its own, so that nothing but the activations is found in the L2 cache.
 //
-//   bench_gemm
+//   bench_gemm [rows...]
 //
 // Floor: the weights (of the experts that have tokens) once at 4.55 TB/s, or the operations at 1500 TFLOP/s
 // (FP8) or 790 (bf16), whichever is longer.
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <numeric>
 #include <random>
 #include <vector>
@@ -119,14 +120,14 @@ void time_shape(const Shape& s, int tokens, const DeviceBuffer& weights, const D
 
 }  // namespace
 
-int bench_gemm() {
+int bench_gemm(const std::vector<int>& rows) {
   prepare_gemm();
   Stream stream;
   DeviceBuffer weights(kWeightBytes), x(size_t{8192} * 8192 * 2), y(size_t{8192} * 16384 * 2);
   fill<<<2048, 256, 0, stream>>>(weights.as<uint32_t>(), kWeightBytes / 4, 0xbfbfbfbfu, 0);
   fill<<<2048, 256, 0, stream>>>(x.as<uint32_t>(), static_cast<int64_t>(x.bytes() / 4), 0xbfbfbfbfu, 0);
   for (const Shape& s : kShapes) {
-    for (int tokens : {1, 8, 64, 256, 512, 2048, 8192}) {
+    for (int tokens : rows) {
       if (s.output == OutputType::kF32 && tokens > 256) continue;  // y holds no more
       time_shape(s, tokens, weights, x, y, stream);
     }
@@ -136,4 +137,9 @@ int bench_gemm() {
 
 }  // namespace outrider::cuda
 
-int main() { return outrider::cuda::bench_gemm(); }
+int main(int argc, char** argv) {
+  std::vector<int> rows;
+  for (int i = 1; i < argc; ++i) rows.push_back(std::clamp(std::atoi(argv[i]), 1, 8192));
+  if (rows.empty()) rows = {1, 8, 64, 256, 512, 1024, 2048, 8192};
+  return outrider::cuda::bench_gemm(rows);
+}

@@ -2,10 +2,11 @@
 // model's own temperature 0.6 and top-p 0.9, two steps in flight as the engine keeps them. Batch 1 to 256,
 // contexts of 1k to 128k; each sequence has pages of its own, which prompts of 8192 tokens have filled.
 //
-//   bench_step FOLDER [rows...]
+//   bench_step FOLDER [rows...] [prompt:TOKENS...]
 //
 // FOLDER holds a config.json: benchmarks/gpu/scout. With rows: only these, at 1536 positions of an empty
-// cache.
+// cache. With prompt:TOKENS: steps of one prompt of so many tokens, alone in flight (kernels.py takes them
+// apart).
 //
 // Floor: for each product and for attention its bytes at 4.55 TB/s or its operations at 1500 TFLOP/s (lm_head
 // 790), whichever is longer, summed; routing is taken as random.
@@ -15,6 +16,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <random>
+#include <string_view>
 #include <vector>
 
 #include "base/error.h"
@@ -30,7 +32,7 @@ using runner::StepPlan;
 
 constexpr int kPage = 64;
 constexpr int kPrompt = 8192;  // of a step that fills pages
-constexpr int kSteps = 24, kWarmUp = 4;
+constexpr int kSteps = 24, kWarmUp = 4, kPrompts = 7;
 constexpr int kMaxContext = 131072, kMaxBatch = 256;
 constexpr int64_t kReserve = int64_t{512} << 20;
 constexpr double kBandwidth = 4.55e12, kFp8Rate = 1500e12, kBf16Rate = 790e12;
@@ -113,20 +115,15 @@ class Bench {
     const int a_prompt = kPrompt / kPage * kv_.num_groups();
     std::vector<double> times;
     for (int first = 0; first < std::min(most, kv_.num_blocks) - a_prompt; first += a_prompt) {
-      StepPlan plan = new_plan(kPrompt / kPage);
-      plan.bindings.push_back({0, params_, {1}, {}});
-      plan.sequences.push_back({.slot = 0, .num_computed = 0, .num_tokens = kPrompt, .sample = true});
-      for (int i = 0; i < kPrompt; ++i) plan.tokens.push_back(token());
-      for (int i = 0; i < a_prompt; ++i) plan.pages.push_back(first + i);
-      const double begin = seconds_now();
-      runner_->submit(std::move(plan));
-      check_step();
-      times.push_back(seconds_now() - begin);
+      times.push_back(seconds_of_prompt(kPrompt, first));
     }
-    std::sort(times.begin(), times.end());
-    const double pairs = 0.5 * kPrompt * kPrompt;
-    print("step, a prompt of 8192", kPrompt, times[times.size() / 2],
-          floor_of(model_->config, kPrompt, 1, kPrompt, kPrompt, pairs, pairs));
+    print_prompt(kPrompt, times);
+  }
+
+  void run_prompt(int tokens) {
+    std::vector<double> times;
+    for (int i = 0; i < kPrompts; ++i) times.push_back(seconds_of_prompt(tokens, 0));
+    print_prompt(tokens, times);
   }
 
   void run(const Point& point) {
@@ -162,6 +159,26 @@ class Bench {
     for (const bool chunked : kv_.group_is_chunked)
       pages += chunked ? blocks - first_chunk_block(point) : blocks;
     return pages;
+  }
+
+  // From submitting to the result, with nothing else in flight.
+  double seconds_of_prompt(int tokens, int first_page) {
+    const int blocks = (tokens + kPage - 1) / kPage;
+    StepPlan plan = new_plan(blocks);
+    plan.bindings.push_back({0, params_, {1}, {}});
+    plan.sequences.push_back({.slot = 0, .num_computed = 0, .num_tokens = tokens, .sample = true});
+    for (int i = 0; i < tokens; ++i) plan.tokens.push_back(token());
+    for (int i = 0; i < blocks * kv_.num_groups(); ++i) plan.pages.push_back(first_page + i);
+    const double begin = seconds_now();
+    runner_->submit(std::move(plan));
+    check_step();
+    return seconds_now() - begin;
+  }
+  void print_prompt(int tokens, std::vector<double>& times) const {
+    std::sort(times.begin(), times.end());
+    const double pairs = 0.5 * tokens * tokens;
+    print("step, a prompt", tokens, times[times.size() / 2],
+          floor_of(model_->config, tokens, 1, tokens, tokens, pairs, pairs));
   }
 
   StepPlan new_plan(int blocks) {
@@ -215,14 +232,22 @@ class Bench {
 
 int main(int argc, char** argv) {
   using namespace outrider;
+  constexpr std::string_view kPromptArgument = "prompt:";
   if (argc < 2) {
-    std::fprintf(stderr, "usage: %s FOLDER [rows...]\n", argv[0]);
+    std::fprintf(stderr, "usage: %s FOLDER [rows...] [prompt:TOKENS...]\n", argv[0]);
     return 2;
   }
   log::configure({.level = log::Level::kDebug});  // for the spread over experts
   try {
     cuda::Bench bench(argv[1]);
-    for (int i = 2; i < argc; ++i) bench.run({std::clamp(std::atoi(argv[i]), 1, cuda::kMaxBatch), 1536});
+    for (int i = 2; i < argc; ++i) {
+      const std::string_view what = argv[i];
+      if (what.starts_with(kPromptArgument)) {
+        bench.run_prompt(std::clamp(std::atoi(argv[i] + kPromptArgument.size()), 1, cuda::kPrompt));
+      } else {
+        bench.run({std::clamp(std::atoi(argv[i]), 1, cuda::kMaxBatch), 1536});
+      }
+    }
     if (argc > 2) return 0;
     bench.fill();
     for (const cuda::Point& point : cuda::kPoints) bench.run(point);
