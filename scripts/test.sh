@@ -107,7 +107,7 @@ run_checks() {
   step format scripts/check_format.sh
   step includes python3 scripts/check_includes.py
   step house scripts/check_house.sh
-  step shellcheck shellcheck .ci/run scripts/*.sh recipes/llama4-scout/*.sh deploy/docker/*.sh
+  step shellcheck shellcheck .ci/run scripts/*.sh recipes/llama4-scout/*.sh deploy/*.sh deploy/docker/*.sh
   step python-syntax python3 scripts/check_python.py
   step script-tests python3 tests/scripts/test_check_includes.py
   step clang-tidy scripts/lint.sh

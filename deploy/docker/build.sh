@@ -44,7 +44,7 @@ make_base() {
 # What this machine has already need not be fetched or compiled again.
 known() {
   local place
-  for place in "$root/.xgrammar:/src/.xgrammar" "$root/.cuda:/src/.cuda" /usr/local/cuda:/usr/local/cuda \
+  for place in "$root/.xgrammar:/src/.xgrammar" "$root/.cuda:/src/.cuda" \
     "${CCACHE_DIR:-$HOME/.cache/ccache}:/ccache"; do
     [ ! -d "${place%%:*}" ] || printf '%s\n' --volume "$place"
   done
@@ -65,7 +65,7 @@ build() { # cpu|cuda
 inside() { # NAME COMMAND...
   local tree=$folder/$1
   shift
-  chroot --userspec=outrider:outrider "$tree" env -i HOME=/home/outrider PATH=/usr/local/bin:/usr/bin:/bin MODEL=pocket \
+  chroot --userspec=outrider:outrider "$tree" env -i -C /home/outrider HOME=/home/outrider PATH=/usr/local/bin:/usr/bin:/bin MODEL=pocket \
     PORT=$port "$@"
 }
 
