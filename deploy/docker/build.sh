@@ -75,6 +75,7 @@ check() { # cpu|cuda
   rm -rf "$tree"
   cp -a "$(bud mount "$container")" "$tree"
   bud rm "$container" > /dev/null
+  rm -f "$folder/$name.tar"
   bytes=$(bud push "outrider:$name" "docker-archive:$folder/$name.tar" > /dev/null 2>&1 && gzip -c "$folder/$name.tar" | wc -c)
   echo "outrider:$name: $(du -sm --apparent-size "$tree" | cut -f1) MB unpacked, $((bytes / 1000000)) MB to pull"
   bud inspect --type image --format '{{.Docker.Config.Entrypoint}} {{.Docker.Config.User}} {{.Docker.Config.Healthcheck}}' \
