@@ -33,7 +33,11 @@ if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # nor that this compiler takes C++
 endif()
 set(CMAKE_CUDA_STANDARD 20)
 set(CMAKE_CUDA_EXTENSIONS OFF)
+# CMake 3.25.1 as Debian 12 has it marks a target as deprecated that CUDA 13 has no more, for projects that ask for 3.25 or newer.
+set(minimum_required ${CMAKE_MINIMUM_REQUIRED_VERSION})
+set(CMAKE_MINIMUM_REQUIRED_VERSION 3.24)
 find_package(CUDAToolkit 13.0 REQUIRED)
+set(CMAKE_MINIMUM_REQUIRED_VERSION ${minimum_required})
 set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
 set(CMAKE_CUDA_FLAGS_RELEASE "-O3")
 if(CCACHE)
