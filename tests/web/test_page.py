@@ -258,7 +258,7 @@ def test_a_key_is_asked_for_kept_for_the_tab_and_sent(guarded_page):
 
 @pytest.mark.skipif("OUTRIDER_SCREENSHOTS" not in os.environ, reason="OUTRIDER_SCREENSHOTS names no folder")
 def test_pictures_for_the_readme(page, server):
-    """Writes web-light.png and web-dark.png with the page under load into the folder that OUTRIDER_SCREENSHOTS names."""
+    """Writes web-light.png (the README's docs/images/web.png) and web-dark.png into the folder that it names."""
     folder = pathlib.Path(os.environ["OUTRIDER_SCREENSHOTS"])
     body = {"prompt": "San Francisco is a", "max_tokens": 1500, "ignore_eos": True, "n": 6}
     for dark in (False, True):
