@@ -25,8 +25,8 @@ using Words = std::vector<std::string>;
 
 std::shared_ptr<const tokenizer::Tokenizer> load_tokenizer(const std::string& model) {
   try {
-    return tokenizer::Tokenizer::load(
-        locate_model(model, {embedded_folders(), hub_cache_folder(""), ""}).folder.string());
+    const ModelSearch search = plain_search({.weights = false}, hub::Policy::kCacheFirst);
+    return tokenizer::Tokenizer::load(locate_model(model, search).folder.string());
   } catch (const StartupError& error) {
     throw StartupError("argument --tokenizer: " + std::string(error.what()), error.exit_code());
   }
@@ -55,7 +55,8 @@ bool answer_help(const config::ServeOptions& options, std::string (*help)(const 
 using Measure = std::function<int(const bench::OfflineSetup&, bench::OutputFile*)>;
 
 // Starts an engine as `serve` does and hands it on. Its log goes to standard error.
-int with_engine(const config::OfflineOptions& own, const Measure& measure) {
+int with_engine(const config::OfflineOptions& own, const config::Environment& environment,
+                const Measure& measure) {
   config::ServeOptions options = own.engine;
   options.log_stream = "stderr";
   configure_log(options);
@@ -64,11 +65,7 @@ int with_engine(const config::OfflineOptions& own, const Measure& measure) {
   if (!own.output_json.empty()) file.emplace(own.output_json, "--output-json");
   const Device device = find_device(options);
   config::apply_device_defaults(options, device.total_bytes);
-  const ModelSearch search{embedded_folders(), hub_cache_folder(options.download_dir), options.revision};
-  const ModelLocation location = locate_model(options.model, search);
-  const std::string tokenizer_folder = options.tokenizer.empty()
-                                           ? location.folder.string()
-                                           : locate_model(options.tokenizer, search).folder.string();
+  const auto [location, tokenizer_folder] = locate_engine_model(options, environment);
   auto [model, tokenizer] = read_model(options, location, tokenizer_folder, device);
   const model::MemoryPlan plan = plan_memory(options, *model, device);
   const int valid_vocab = std::min(model->config.vocab_size, tokenizer->size());
@@ -92,7 +89,7 @@ int with_engine(const config::OfflineOptions& own, const Measure& measure) {
 int bench_latency(const Words& arguments, const config::Environment& environment) {
   const config::LatencyOptions options = config::parse_bench_latency(arguments, environment);
   if (answer_help(options.engine, config::bench_latency_help)) return 0;
-  return with_engine(options, [&](const bench::OfflineSetup& setup, bench::OutputFile* file) {
+  return with_engine(options, environment, [&](const bench::OfflineSetup& setup, bench::OutputFile* file) {
     return bench::run_latency_bench(options, setup, file);
   });
 }
@@ -100,7 +97,7 @@ int bench_latency(const Words& arguments, const config::Environment& environment
 int bench_throughput(const Words& arguments, const config::Environment& environment) {
   const config::ThroughputOptions options = config::parse_bench_throughput(arguments, environment);
   if (answer_help(options.engine, config::bench_throughput_help)) return 0;
-  return with_engine(options, [&](const bench::OfflineSetup& setup, bench::OutputFile* file) {
+  return with_engine(options, environment, [&](const bench::OfflineSetup& setup, bench::OutputFile* file) {
     return bench::run_throughput_bench(options, setup, file);
   });
 }

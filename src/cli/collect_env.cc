@@ -63,7 +63,7 @@ std::string collect_env(const config::Environment& environment) {
   add("memory", fmt::format("{:.1f} GiB", static_cast<double>(host_memory_bytes()) / (1 << 30)));
   add("nvidia driver", nvidia_driver());
   for (const auto& folder : embedded_folders()) add("models", folder.string());
-  add("hub cache", hub_cache_folder("").string());
+  add("hub cache", hub::cache_folder(environment).string());
   for (const auto& [name, value] : environment) {
     const bool ours = name.rfind("VLLM_", 0) == 0 || name.rfind("HF_", 0) == 0 || name == "OMP_NUM_THREADS" ||
                       name == "CUDA_VISIBLE_DEVICES";

@@ -7,6 +7,7 @@
 #include "checkpoint/load.h"
 #include "cli/bench.h"
 #include "cli/collect_env.h"
+#include "cli/download.h"
 #include "cli/model_location.h"
 #include "cli/serve.h"
 #include "config/nearest.h"
@@ -19,7 +20,8 @@ using Words = std::vector<std::string>;
 int inspect(const Words& arguments) {
   if (arguments.size() != 1 || arguments[0].rfind("-", 0) == 0)
     throw UsageError("usage: outrider inspect FOLDER");
-  const ModelLocation location = locate_model(arguments[0], {embedded_folders(), hub_cache_folder(""), ""});
+  const ModelSearch search = plain_search({.tokenizer = false}, hub::Policy::kCacheOnly);
+  const ModelLocation location = locate_model(arguments[0], search);
   std::string report;
   const int status = checkpoint::inspect(location.folder.string(), report);
   std::fputs(report.c_str(), stdout);
@@ -35,6 +37,8 @@ int serve_process(const Words& arguments) { return serve(arguments, config::proc
 
 int bench_process(const Words& arguments) { return bench(arguments, config::process_environment()); }
 
+int download_process(const Words& arguments) { return download(arguments, config::process_environment()); }
+
 struct Command {
   const char* name;
   int (*run)(const Words&);  // null: not built yet
@@ -43,6 +47,7 @@ struct Command {
 
 constexpr Command kCommands[] = {
     {"serve", serve_process, "serve a model over OpenAI's HTTP API"},
+    {"download", download_process, "fetch a model from the Hugging Face hub into its cache"},
     {"inspect", inspect, "list a checkpoint's tensors, scales and memory plan without loading it"},
     {"collect-env", report_environment, "what a bug report should say about this machine"},
     {"bench", bench_process, "measure: outrider bench serve, latency, throughput, sweep"},

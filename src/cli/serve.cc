@@ -109,14 +109,9 @@ void log_ready(const server::Server& server, const config::ServeOptions& options
   log::plain("INFO:     Application startup complete.");
 }
 
-int run(const config::ServeOptions& options, const Device& device) {
+int run(const config::ServeOptions& options, const config::Environment& environment, const Device& device) {
+  const auto [location, tokenizer_folder] = locate_engine_model(options, environment);
   Ledger ledger;
-  ModelSearch search{embedded_folders(), hub_cache_folder(options.download_dir), options.revision};
-  const ModelLocation location = locate_model(options.model, search);
-  const std::string tokenizer_folder = options.tokenizer.empty()
-                                           ? location.folder.string()
-                                           : locate_model(options.tokenizer, search).folder.string();
-
   server::Server server(server_options(options, location.served_name));
   server.bind();
   ledger.stage("bind");
@@ -168,7 +163,7 @@ int serve(const std::vector<std::string>& arguments, const config::Environment& 
   configure_log(options);
   log_options(options);
   if (device.is_gpu) log::info("Serving on " + device.name);
-  return run(options, device);
+  return run(options, environment, device);
 }
 
 }  // namespace outrider::cli

@@ -15,7 +15,7 @@ enum class Role {
   kOption,     // the value of an option
   kSwitch,     // 0 or 1: a bool option
   kGibibytes,  // the value of a size option, in GiB
-  kHubHome,    // the folder above the option's
+  kHub,        // src/hub reads it: no option
   kQuiet,      // nothing to do, and nothing to say
   kSaid,       // nothing to do, and a note that says why
   kWarn,       // no effect, and a warning
@@ -41,8 +41,17 @@ constexpr Variable kVariables[] = {
     {"VLLM_ATTENTION_BACKEND", Role::kOption, "attention-backend"},
     {"VLLM_CPU_KVCACHE_SPACE", Role::kGibibytes, "kv-cache-memory-bytes"},
     {"OMP_NUM_THREADS", Role::kOption, "threads"},
-    {"HF_HOME", Role::kHubHome, "download-dir"},
-    {"HF_HUB_CACHE", Role::kOption, "download-dir"},
+    {"HF_HUB_CACHE", Role::kHub, "the hub's cache, unless --download-dir"},
+    {"HF_HOME", Role::kHub, "the folder with `hub`, the cache, and `token`; ~/.cache/huggingface"},
+    {"HF_TOKEN", Role::kHub, "access token for the hub, unless --hf-token; else the file HF_TOKEN_PATH"},
+    {"HF_ENDPOINT", Role::kHub, "address of the hub or of a mirror; https://huggingface.co"},
+    {"HF_HUB_OFFLINE", Role::kHub, "1: models come from the cache alone"},
+    {"HF_HUB_DOWNLOAD_TIMEOUT", Role::kHub,
+     "seconds without a byte, 10, before a download is tried again; pauses between tries begin at a "
+     "twentieth"},
+    {"HTTPS_PROXY", Role::kHub,
+     "http://HOST:PORT of a proxy to the hub; also HTTP_PROXY, ALL_PROXY, NO_PROXY"},
+    {"SSL_CERT_FILE", Role::kHub, "authorities that certificates of hub and storage are checked with"},
 
     {"VLLM_USE_V1", Role::kQuiet},  // 0 is refused
     {"VLLM_HOST_IP", Role::kQuiet},
@@ -132,7 +141,10 @@ class EnvironmentReader {
       return;
     }
     if (variable.role == Role::kWarn) list_.warnings.push_back(name + " has no effect: " + variable.option);
-    if (variable.role == Role::kWarn || variable.role == Role::kQuiet || value.empty()) return;
+    if (variable.role == Role::kWarn || variable.role == Role::kQuiet || variable.role == Role::kHub ||
+        value.empty()) {
+      return;
+    }
     Argument argument;
     argument.option = table_.by_name(variable.option);
     if (argument.option == nullptr) return;
@@ -141,8 +153,6 @@ class EnvironmentReader {
     if (variable.role == Role::kSwitch) {
       if (value != "0" && value != "1") throw UsageError(name + "=" + value + ": expected 0 or 1");
       argument.negated = value == "0";
-    } else if (variable.role == Role::kHubHome) {
-      argument.values = {value + "/hub"};
     } else if (variable.role == Role::kGibibytes) {
       if (value == "0") return;
       argument.values = {value + "G"};
@@ -183,8 +193,8 @@ std::vector<std::pair<std::string, std::string>> environment_variables() {
                                           : variable.role == Role::kSaid      ? "nothing to do: " + option
                                           : variable.role == Role::kWarn      ? "no effect: " + option
                                           : variable.role == Role::kGibibytes ? "--" + option + ", in GiB"
-                                          : variable.role == Role::kHubHome ? "--" + option + ", without /hub"
-                                                                            : "--" + option);
+                                          : variable.role == Role::kHub       ? option
+                                                                              : "--" + option);
   }
   return variables;
 }

@@ -476,8 +476,8 @@ OptionGroup load_options() {
           {.name = "download-dir",
            .kind = Kind::kString,
            .field = &S::download_dir,
-           .help = "Hugging Face cache in which ids are looked up. Unset: HF_HUB_CACHE, HF_HOME/hub, "
-                   "~/.cache/huggingface/hub."},
+           .help = "Hugging Face cache in which ids are looked up and into which they are downloaded. Unset: "
+                   "HF_HUB_CACHE, HF_HOME/hub, ~/.cache/huggingface/hub."},
           {.name = "safetensors-load-strategy",
            .kind = Kind::kString,
            .initial = "lazy",

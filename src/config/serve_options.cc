@@ -128,10 +128,15 @@ void check_together(ServeOptions& options) {
   if (!compilation.empty()) options.notes.push_back("--compilation-config: " + compilation);
 }
 
-bool is_secret(const Option& option) { return std::string_view(option.name) == "api-key"; }
+bool is_secret(const Option& option) {
+  const std::string_view name = option.name;
+  return name == "api-key" || name == "hf-token";
+}
 
 Json visible(const Option& option, const Json& value) {
-  return is_secret(option) && value.is_array() ? Json(std::vector<std::string>(value.size(), "***")) : value;
+  if (!is_secret(option)) return value;
+  if (value.is_string()) return "***";
+  return value.is_array() ? Json(std::vector<std::string>(value.size(), "***")) : value;
 }
 
 }  // namespace

@@ -40,6 +40,7 @@ struct ServeOptions {
   int64_t max_logprobs = 20;  // -1: the vocabulary
   std::string logprobs_mode = "raw_logprobs";
   std::string revision;
+  Json hf_token;  // a string; null or true: the environment's
   Json hf_overrides = Json::object();
   Json rope_scaling;  // null: none; both are folded into hf_overrides
   std::optional<double> rope_theta;

@@ -18,7 +18,9 @@ class ModelLocationTest : public testing::Test {
  protected:
   ModelLocationTest() : root_(fs::path(testing::TempDir()) / ("locate_" + std::to_string(getpid()))) {
     fs::create_directories(root_);
-    search_ = {{root_ / "none", root_ / "models"}, root_ / "hub", ""};
+    search_ = {{root_ / "none", root_ / "models"}, {.download_dir = root_ / "hub"}, "", {}};
+    search_.hub.environment = {{"HF_HUB_OFFLINE", "1"}};
+    search_.need = {.weights = false, .tokenizer = false};
   }
   ~ModelLocationTest() override { fs::remove_all(root_); }
 
@@ -72,20 +74,42 @@ TEST_F(ModelLocationTest, ASingleSnapshotNeedsNoReference) {
   EXPECT_EQ(locate_model("gpt2", search_).folder.filename(), "abc");
 }
 
-TEST_F(ModelLocationTest, AnIdThatIsNotThereSaysThatNothingIsDownloaded) {
-  EXPECT_THAT(refusal("nvidia/Llama-4-Scout-17B-16E-Instruct-FP8"),
-              HasSubstr("downloading is not built yet; fetch it with `hf download nvidia/"));
+TEST_F(ModelLocationTest, AnIdThatIsNotThereSaysHowToFetchIt) {
+  EXPECT_THAT(refusal("nvidia/Scout"),
+              HasSubstr("HF_HUB_OFFLINE is set; unset it and run `outrider download nvidia/Scout`"));
+  search_.policy = hub::Policy::kCacheOnly;
+  EXPECT_THAT(refusal("nvidia/Scout"), HasSubstr("; fetch it with `outrider download nvidia/Scout`"));
+}
+
+TEST_F(ModelLocationTest, TheHubIsNotAskedForNamesWithoutAnOwner) {
+  search_.hub.environment = {{"HF_ENDPOINT", "http://127.0.0.1:1"}};
+  EXPECT_THAT(refusal("pokcet"), HasSubstr("is not in the Hugging Face cache"));
+}
+
+TEST_F(ModelLocationTest, HalfASnapshotIsNamedByWhatItLacks) {
+  write("hub/models--a--b/refs/main", "abc");
+  write("hub/models--a--b/snapshots/abc/config.json", "{}");
+  write("hub/models--a--b/snapshots/abc/tokenizer.json", "{}");
+  write("hub/models--a--b/snapshots/abc/model.safetensors.index.json",
+        R"({"weight_map": {"w": "model-1.safetensors"}})");
+  EXPECT_EQ(locate_model("a/b", search_).folder.filename(), "abc");
+  search_.need = {};
+  EXPECT_THAT(refusal("a/b"), HasSubstr("snapshots/abc lacks model-1.safetensors"));
+  write("hub/models--a--b/snapshots/abc/model-1.safetensors", "");
+  EXPECT_EQ(locate_model("a/b", search_).folder.filename(), "abc");
+  fs::create_symlink("../../blobs/gone", root_ / "hub/models--a--b/snapshots/abc/generation_config.json");
+  EXPECT_THAT(refusal("a/b"), HasSubstr("snapshots/abc lacks generation_config.json"));
 }
 
 TEST_F(ModelLocationTest, NothingLeavesTheCacheFolder) {
   write("hub/models--a--b/refs/main", "../../../models");
   write("models/config.json", "{}");
-  EXPECT_THAT(refusal("a/b"), HasSubstr("neither a folder"));
+  EXPECT_THAT(refusal("a/b"), HasSubstr("is not in the Hugging Face cache"));
   EXPECT_THAT(refusal("../x"), HasSubstr("no such folder"));
   EXPECT_THAT(refusal("a/.."), HasSubstr("no such folder"));
   EXPECT_THAT(refusal("a/b/c"), HasSubstr("no such folder"));
   search_.revision = "../../../models";
-  EXPECT_THAT(refusal("a/b"), HasSubstr("neither a folder"));
+  EXPECT_THROW(locate_model("a/b", search_), UsageError);
 }
 
 TEST(EmbeddedFolders, BeginBesideTheProgram) {

@@ -166,8 +166,7 @@ TEST(Environment, VariablesStandForOptions) {
                                                 {"VLLM_HTTP_TIMEOUT_KEEP_ALIVE", "9"},
                                                 {"VLLM_ALLOW_LONG_MAX_MODEL_LEN", "1"},
                                                 {"VLLM_CPU_KVCACHE_SPACE", "2"},
-                                                {"OMP_NUM_THREADS", "3,1"},
-                                                {"HF_HOME", "/hf"}});
+                                                {"OMP_NUM_THREADS", "3,1"}});
   EXPECT_THAT(options.api_key, ElementsAre("k"));
   EXPECT_EQ(options.log_level, "DEBUG");
   EXPECT_EQ(options.log_prefix, "p ");
@@ -177,12 +176,7 @@ TEST(Environment, VariablesStandForOptions) {
   EXPECT_TRUE(options.allow_long_max_model_len);
   EXPECT_EQ(options.kv_cache_memory_bytes, int64_t{2} << 30);
   EXPECT_EQ(options.threads, 3);
-  EXPECT_EQ(options.download_dir, "/hf/hub");
   EXPECT_THAT(options.warnings, IsEmpty());
-}
-
-TEST(Environment, HubCacheBeatsHome) {
-  EXPECT_EQ(parse_serve({}, {{"HF_HUB_CACHE", "/cache"}, {"HF_HOME", "/hf"}}).download_dir, "/cache");
 }
 
 TEST(Environment, KubernetesAndQuietVariablesAreNotThePort) {

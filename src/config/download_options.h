@@ -1,0 +1,22 @@
+// Everything `outrider download` can be told.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "config/serve_options.h"
+
+namespace outrider::config {
+
+struct DownloadOptions {
+  ServeOptions common;  // those that `serve` has too
+  int64_t max_workers = 0;
+};
+
+// `arguments`: what follows `outrider download`. Throws UsageError.
+DownloadOptions parse_download(const std::vector<std::string>& arguments, const Environment& environment);
+
+std::string download_help(const std::string& topic);
+
+}  // namespace outrider::config
