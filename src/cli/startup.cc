@@ -77,7 +77,12 @@ engine::EngineOptions engine_limits(const config::ServeOptions& options, const D
   // No step of a GPU comes near this; a device that has fallen off may stay silent for ever.
   constexpr std::chrono::minutes kDeviceTimeout{2};
   engine::EngineOptions limits = engine_options(options, max_model_len);
-  if (device.is_gpu) limits.device_timeout = kDeviceTimeout;
+  // As many prompt tokens as the weights' time hides make a step of many decodes less than twice as long.
+  constexpr int kPromptTokensBesideDecodes = 1024;
+  if (device.is_gpu) {
+    limits.device_timeout = kDeviceTimeout;
+    limits.prompt_tokens_beside_decodes = kPromptTokensBesideDecodes;
+  }
   return limits;
 }
 

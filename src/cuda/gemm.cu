@@ -1,9 +1,9 @@
 // The weights are operand A (64 features a warpgroup), the tokens operand B: with few tokens the tensor cores
 // still get full rows, and a step is a stream of weights. One warp asks the copy engine for blocks of 128
 // bytes of K, several stages ahead, and asks for weights before the kernels that make the tokens have ended;
-// one warpgroup multiplies. The grid is persistent: tiles of (feature block, token block) are dealt out
-// with the token blocks of one feature block next to each other, so that the L2 cache serves its weights to
-// all of them.
+// one warpgroup multiplies, or two with 64 features each. The grid is persistent: tiles of (feature block,
+// token block) are dealt out with the token blocks of one feature block next to each other, so that the L2
+// cache serves its weights to all of them.
 //
 // A matrix with too few feature blocks for the device has its K cut into segments (GemmWeights::splits). The
 // tiles that would leave part of the grid idle are dealt out by segment; the last of a tile's blocks to end
@@ -21,30 +21,36 @@
 #include "cuda/gemm_wide.h"
 #include "cuda/launch.cuh"
 #include "cuda/tensor_map.h"
-#include "cuda/wgmma.cuh"
+#include "cuda/wgmma_wide.cuh"
 
 namespace outrider::cuda {
 namespace {
 
 constexpr int kBlocks = 264;  // of a narrow grid on 132 multiprocessors
 
-// One warpgroup multiplies, 64 features by kTokens.
-template <int kTokens_, int kStages_, Epilogue kEpilogue_>
+constexpr int kTotalFloats = kBlocks * kFeatureTile * 64;  // of SplitTotals
+
+// Each warpgroup multiplies 64 features by kTokens.
+template <int kTokens_, int kWarpgroups_, int kStages_, Epilogue kEpilogue_>
 struct Tile {
-  static constexpr int kTokens = kTokens_, kStages = kStages_;
+  static constexpr int kTokens = kTokens_, kWarpgroups = kWarpgroups_, kStages = kStages_;
   static constexpr Epilogue kEpilogue = kEpilogue_;
-  static constexpr int kConsumers = 128, kThreads = kConsumers + 32;
-  static constexpr int kFeatures = kFeatureTile;
-  static constexpr int kSums = kTokens / 2;  // accumulators of a thread
+  static constexpr int kConsumers = kWarpgroups * 128, kThreads = kConsumers + 32;
+  static constexpr int kFeatures = kWarpgroups * kFeatureTile;
+  static constexpr int kTokenBox = kTokens < 64 ? kTokens : 64;  // of a copy, and of a piece of the output
+  static constexpr int kSums = kTokens / 2;                      // accumulators of a thread
   static constexpr int kWeightBytes = kFeatures * kBlockBytes;
   static constexpr int kTokenBytes = kTokens * kBlockBytes;
   static constexpr int kStageBytes = kWeightBytes + (kTokenBytes + 1023) / 1024 * 1024;
-  static constexpr int kTotals = kSums * 128;                             // floats
-  static constexpr int kScratchBytes = kOutputBytes<kEpilogue, kTokens>;  // outputs on their way to memory
+  static constexpr int kTotals = kSums * kConsumers;  // floats
+  // Of a warpgroup: outputs on their way to memory.
+  static constexpr int kScratchBytes = kOutputBytes<kEpilogue, kTokenBox>;
   static constexpr int kBarriers = 2 * kStages;
-  static constexpr int kSharedBytes = 1024 + kStages * kStageBytes + kScratchBytes + kBarriers * 8;
-  // Totals that SplitTotals has room for.
-  static constexpr int kSplitItems = kBlocks * 64 / kTokens;
+  static constexpr int kSharedBytes =
+      1024 + kStages * kStageBytes + kWarpgroups * kScratchBytes + kBarriers * 8;
+  static_assert(kSharedBytes <= 227 * 1024);
+  // That SplitTotals has room for. Large totals take longer to meet than to add up one after the other.
+  static constexpr int kSplitItems = kWarpgroups > 1 ? 0 : kTotalFloats / kTotals;
 };
 
 struct Shape {
@@ -214,8 +220,11 @@ class Copier {
     }
   }
   __device__ __forceinline__ void copy_tokens(int token, int k, int stage) const {
-    copy_box(stages_ + stage * T::kStageBytes + T::kWeightBytes, &tokens_, k * kBlockBytes, token,
-             barriers_.full(stage), kEvictLast);
+    const uint32_t to = stages_ + stage * T::kStageBytes + T::kWeightBytes;
+#pragma unroll
+    for (int t = 0; t < T::kTokens; t += T::kTokenBox) {
+      copy_box(to + t * kBlockBytes, &tokens_, k * kBlockBytes, token + t, barriers_.full(stage), kEvictLast);
+    }
   }
 
   const CUtensorMap &weights_, &tokens_;
@@ -225,21 +234,32 @@ class Copier {
   int ahead_ = 0;
 };
 
-// total = sum over `blocks` blocks of K from the ring's stages, interval by interval.
+template <typename Element, int kTokens>
+__device__ __forceinline__ void multiply_block(float (&sum)[kTokens / 2], uint64_t a, uint64_t b,
+                                               bool accumulate) {
+  if constexpr (kTokens >= 32) {
+    wgmma_wide_block<Element, kTokens>(sum, a, b, accumulate);
+  } else {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) Wgmma<Element, kTokens>::run(sum, a + 2 * j, b + 2 * j, accumulate || j > 0);
+  }
+}
+
+// total = sum over `blocks` blocks of K from the ring's stages, interval by interval. With many sums there
+// are registers for one interval at a time: the other warpgroup multiplies while this one takes it in.
 template <typename Element, typename T>
 __device__ __forceinline__ void multiply(int blocks, const Barriers<T>& barriers, const uint8_t* stages,
                                          Ring& ring, float (&total)[T::kSums]) {
-  float even[T::kSums], odd[T::kSums];
+  constexpr bool kTwoIntervals = T::kSums <= 32;
+  float even[T::kSums], odd[kTwoIntervals ? T::kSums : 1];
   int reading = ring.stage;
   const auto issue = [&](float(&sum)[T::kSums], bool accumulate) {
     barrier_wait(barriers.full(ring.stage), ring.phase);
     const uint32_t base = shared_address(stages + ring.stage * T::kStageBytes);
-    const uint64_t a = swizzled_operand(base);
+    const uint64_t a = swizzled_operand(base + threadIdx.x / 128 * (kFeatureTile * kBlockBytes));
     const uint64_t b = swizzled_operand(base + T::kWeightBytes);
     wgmma_fence();
-#pragma unroll
-    for (int j = 0; j < 4; ++j)
-      Wgmma<Element, T::kTokens>::run(sum, a + 2 * j, b + 2 * j, accumulate || j > 0);
+    multiply_block<Element, T::kTokens>(sum, a, b, accumulate);
     wgmma_commit();
     ring.advance(T::kStages);
   };
@@ -252,16 +272,18 @@ __device__ __forceinline__ void multiply(int blocks, const Barriers<T>& barriers
 #pragma unroll
     for (int i = 0; i < T::kSums; ++i) total[i] += sum[i];
   };
-  // Adds up an interval in `sum`, and meanwhile takes in the one before.
-  const auto interval = [&](float(&sum)[T::kSums], float(&before)[T::kSums], bool first) {
+  // Adds up an interval in `sum`, and meanwhile takes in the one before, in `before` where there is one.
+  const auto interval = [&](float(&sum)[T::kSums], auto& before, bool first) {
     const int count = min(kIntervalBlocks, blocks);
     blocks -= count;
     pin(sum);
     issue(sum, false);
-    if (!first) {
-      wgmma_wait<1>();
-      release();
-      absorb(before);
+    if constexpr (kTwoIntervals) {
+      if (!first) {
+        wgmma_wait<1>();
+        release();
+        absorb(before);
+      }
     }
     for (int b = 1; b < count; ++b) {
       issue(sum, true);
@@ -271,22 +293,32 @@ __device__ __forceinline__ void multiply(int blocks, const Barriers<T>& barriers
   };
 #pragma unroll
   for (float& t : total) t = 0.0f;
-  interval(even, odd, true);
-  for (;;) {
-    if (blocks == 0) {
+  if constexpr (!kTwoIntervals) {
+    while (blocks > 0) {
+      interval(even, odd, true);
       wgmma_wait<0>();
       release();
       absorb(even);
-      break;
     }
-    interval(odd, even, false);
-    if (blocks == 0) {
-      wgmma_wait<0>();
-      release();
-      absorb(odd);
-      break;
+    return;
+  } else {
+    interval(even, odd, true);
+    for (;;) {
+      if (blocks == 0) {
+        wgmma_wait<0>();
+        release();
+        absorb(even);
+        break;
+      }
+      interval(odd, even, false);
+      if (blocks == 0) {
+        wgmma_wait<0>();
+        release();
+        absorb(odd);
+        break;
+      }
+      interval(even, odd, false);
     }
-    interval(even, odd, false);
   }
 }
 
@@ -305,30 +337,36 @@ __device__ __forceinline__ void multiply_all(const Shape& shape, const Barriers<
   }
 }
 
-// Leaves this segment's totals for the block that comes last; true there, with the sum of all. `arrived`:
-// shared memory.
+__device__ __forceinline__ void sync_warpgroup() {
+  asm volatile("bar.sync %0, 128;" ::"r"(static_cast<int>(threadIdx.x / 128 + 1)) : "memory");
+}
+
+// Leaves this segment's totals for the block that comes last; true there, with the sum of all. Each warpgroup
+// for itself; `arrived`: its own, in shared memory.
 template <typename T>
 __device__ __forceinline__ bool combine_totals(const Shape& shape, int tile, int segment, int* arrived,
                                                float (&total)[T::kSums]) {
-  const int thread = threadIdx.x % 128;
-  float* totals = shape.split.totals + int64_t{tile} * shape.splits * T::kTotals + thread;
+  constexpr int kStep = T::kConsumers;
+  const int warpgroup = threadIdx.x / 128;
+  float* totals = shape.split.totals + int64_t{tile} * shape.splits * T::kTotals + threadIdx.x;
   float* mine = totals + segment * T::kTotals;
 #pragma unroll
-  for (int i = 0; i < T::kSums; ++i) __stcg(mine + i * 128, total[i]);
+  for (int i = 0; i < T::kSums; ++i) __stcg(mine + i * kStep, total[i]);
   __threadfence();
-  asm volatile("bar.sync 1, 128;" ::: "memory");
-  if (thread == 0) {
-    *arrived = atomicAdd(&shape.split.counts[tile], 1);
-    if (*arrived + 1 == shape.splits) shape.split.counts[tile] = 0;  // for the next product
+  sync_warpgroup();
+  if (threadIdx.x % 128 == 0) {
+    int32_t& count = shape.split.counts[tile * T::kWarpgroups + warpgroup];
+    *arrived = atomicAdd(&count, 1);
+    if (*arrived + 1 == shape.splits) count = 0;  // for the next product
     __threadfence();
   }
-  asm volatile("bar.sync 1, 128;" ::: "memory");
+  sync_warpgroup();
   if (*arrived + 1 < shape.splits) return false;
 #pragma unroll
-  for (int i = 0; i < T::kSums; ++i) total[i] = __ldcg(totals + i * 128);
+  for (int i = 0; i < T::kSums; ++i) total[i] = __ldcg(totals + i * kStep);
   for (int s = 1; s < shape.splits; ++s) {
 #pragma unroll
-    for (int i = 0; i < T::kSums; ++i) total[i] += __ldcg(totals + s * T::kTotals + i * 128);
+    for (int i = 0; i < T::kSums; ++i) total[i] += __ldcg(totals + s * T::kTotals + i * kStep);
   }
   return true;
 }
@@ -338,6 +376,8 @@ template <typename Element, typename T>
 __device__ __forceinline__ void multiply_tiles(const Shape& shape, const Schedule& schedule,
                                                const Barriers<T>& barriers, const uint8_t* stages,
                                                uint8_t* scratch, int* arrived) {
+  const int warpgroup = threadIdx.x / 128;
+  scratch += warpgroup * T::kScratchBytes;
   Ring ring{0, 0};
   Place at;
   for (int item = blockIdx.x; item < schedule.items; item += gridDim.x) {
@@ -349,11 +389,17 @@ __device__ __forceinline__ void multiply_tiles(const Shape& shape, const Schedul
     } else {
       multiply<Element, T>(first_block(shape, at.end_segment) - first_block(shape, at.first_segment),
                            barriers, stages, ring, total);
-      complete = combine_totals<T>(shape, at.tile, at.first_segment, arrived, total);
+      complete = combine_totals<T>(shape, at.tile, at.first_segment, arrived + warpgroup, total);
     }
-    if (complete) {
-      store_tile<T::kEpilogue, T::kTokens>(shape.output, at.group, at.feature, at.token, at.tokens_left, 1,
-                                           scratch, total);
+    const int feature = at.feature + warpgroup * kFeatureTile;
+    if (!complete || feature >= shape.output.features) continue;
+#pragma unroll
+    for (int first = 0; first < T::kTokens; first += T::kTokenBox) {
+      float piece[T::kTokenBox / 2];
+#pragma unroll
+      for (int i = 0; i < T::kTokenBox / 2; ++i) piece[i] = total[first / 2 + i];
+      store_tile<T::kEpilogue, T::kTokenBox>(shape.output, at.group, feature, at.token + first,
+                                             at.tokens_left - first, warpgroup + 1, scratch, piece);
     }
   }
 }
@@ -365,9 +411,9 @@ __global__ void __launch_bounds__(T::kThreads, 1)
   extern __shared__ uint8_t raw[];
   auto* stages = reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(raw) + 1023) & ~uintptr_t{1023});
   uint8_t* scratch = stages + T::kStages * T::kStageBytes;
-  const Barriers<T> barriers{shared_address(scratch + T::kScratchBytes)};
+  const Barriers<T> barriers{shared_address(scratch + T::kWarpgroups * T::kScratchBytes)};
   __shared__ Schedule schedule;
-  __shared__ int arrived;
+  __shared__ int arrived[T::kWarpgroups];
   const bool copies = threadIdx.x / 32 == T::kConsumers / 32;  // this warp
   Copier<T> copier(weights, tokens, shape, barriers, stages);
   if (copies) {
@@ -377,7 +423,7 @@ __global__ void __launch_bounds__(T::kThreads, 1)
       prefetch_tensor_map(&tokens);
       for (int stage = 0; stage < T::kStages; ++stage) {
         barrier_init(barriers.full(stage), 1);
-        barrier_init(barriers.empty(stage), T::kConsumers / 128);
+        barrier_init(barriers.empty(stage), T::kWarpgroups);
       }
       barrier_init_fence();
       // The shared matrix's tiles come first.
@@ -399,17 +445,19 @@ __global__ void __launch_bounds__(T::kThreads, 1)
   } else {
     wait_for_previous();
     let_next_start();
-    multiply_tiles<Element, T>(shape, schedule, barriers, stages, scratch, &arrived);
+    multiply_tiles<Element, T>(shape, schedule, barriers, stages, scratch, arrived);
   }
 }
 
-// Token tiles: measured best of the shapes tried on an H200.
-constexpr int kTokenTiles[2] = {16, 64};
+constexpr int kTokenBoxes[3] = {16, 32, 64};  // of GemmInput::tensor
 
 template <typename Element, Epilogue kEpilogue>
 struct Kernels {
-  using Small = Tile<16, 10, kEpilogue>;
-  using Middle = Tile<64, 5, kEpilogue>;
+  // Two blocks an SM, but for the last.
+  using Tile16 = Tile<16, 1, 10, kEpilogue>;
+  using Tile32 = Tile<32, 1, 8, kEpilogue>;
+  using Tile64 = Tile<64, 1, 5, kEpilogue>;
+  using Tile128 = Tile<128, 2, kEpilogue == Epilogue::kF32 ? 5 : 6, kEpilogue>;
 
   template <typename T>
   static void prepare_one() {
@@ -418,12 +466,14 @@ struct Kernels {
           "shared memory of gemm");
   }
   static void prepare() {
-    prepare_one<Small>();
-    prepare_one<Middle>();
+    prepare_one<Tile16>();
+    prepare_one<Tile32>();
+    prepare_one<Tile64>();
+    prepare_one<Tile128>();
   }
 
   template <typename T>
-  static void run_tile(const GemmCall& call, const CUtensorMap& tokens, int blocks, cudaStream_t stream) {
+  static void run_tile(const GemmCall& call, int box, int blocks, cudaStream_t stream) {
     const GemmWeights& w = *call.w;
     const int block = w.type == ElementType::kFp8 ? kBlockBytes : kBlockBytes / 2;
     const Output output{call.y,
@@ -441,17 +491,19 @@ struct Kernels {
                         ((call.tokens_a_group + T::kTokens - 1) / T::kTokens);
       blocks = std::min(blocks, tiles * w.splits);
     }
-    launch(gemm_kernel<Element, T>, blocks, T::kThreads, T::kSharedBytes, stream, w.tensor, tokens, shape);
+    launch(gemm_kernel<Element, T>, blocks, T::kThreads, T::kSharedBytes, stream, w.tensor,
+           call.x->tensor[box], shape);
   }
 
   static void run(const GemmCall& call, int num_sms, cudaStream_t stream) {
-    if (call.tokens_a_group <= 16) {
-      run_tile<Small>(call, call.x->tensor[0], 2 * num_sms, stream);
-    } else if (is_narrow(call.tokens_a_group)) {
-      run_tile<Middle>(call, call.x->tensor[1], 2 * num_sms, stream);
-    } else {
-      gemm_wide(call, num_sms, stream);
-    }
+    const int tokens = call.tokens_a_group;
+    if (!is_narrow(call.w->groups, tokens)) return gemm_wide(call, num_sms, stream);
+    if (tokens <= 16) return run_tile<Tile16>(call, 0, 2 * num_sms, stream);
+    if (tokens <= 32) return run_tile<Tile32>(call, 1, 2 * num_sms, stream);
+    // Where K has segments, the wider tile would leave half of the device idle.
+    const int narrow = call.w->splits > 1 ? 128 : 64;
+    if (tokens <= narrow) return run_tile<Tile64>(call, 2, 2 * num_sms, stream);
+    run_tile<Tile128>(call, 2, num_sms, stream);
   }
 };
 
@@ -486,11 +538,10 @@ GemmWeights some_groups(const GemmWeights& all, int first, int groups) {
 
 GemmInput make_gemm_input(ElementType type, const void* data, int64_t max_tokens, int k) {
   GemmInput x;
-  for (int i = 0; i < 2; ++i) {
-    const int64_t row_bytes = int64_t{k} * element_bytes(type);
-    x.tensor[i] = make_tensor_map(data, max_tokens, row_bytes, kTokenTiles[i]);
+  const int64_t row_bytes = int64_t{k} * element_bytes(type);
+  for (int i = 0; i < 3; ++i) x.tensor[i] = make_tensor_map(data, max_tokens, row_bytes, kTokenBoxes[i]);
+  for (int i = 0; i < 2; ++i)
     x.wide_tensor[i] = make_tensor_map(data, max_tokens, row_bytes, kWideBoxTokens[i]);
-  }
   return x;
 }
 
@@ -506,7 +557,7 @@ void gemm(const GemmCall& call, int num_sms, cudaStream_t stream) {
   Kernels<Bf16, Epilogue::kBf16>::run(call, num_sms, stream);
 }
 
-size_t SplitTotals::total_bytes() { return sizeof(float) * kBlocks * kFeatureTile * 64; }
+size_t SplitTotals::total_bytes() { return sizeof(float) * kTotalFloats; }
 size_t SplitTotals::count_bytes() { return sizeof(int32_t) * 2 * kBlocks; }
 
 void prepare_gemm() {

@@ -39,9 +39,9 @@ GemmWeights make_gemm_weights(ElementType type, const void* data, int groups, in
 // Groups [first, first + groups) of `all`.
 GemmWeights some_groups(const GemmWeights& all, int first, int groups);
 
-// Activations [max_tokens][k], K contiguous; one map for each width of a token tile.
+// Activations [max_tokens][k], K contiguous; maps by the number of tokens that a copy takes.
 struct GemmInput {
-  CUtensorMap tensor[2]{};
+  CUtensorMap tensor[3]{};
   CUtensorMap wide_tensor[2]{};  // for gemm_wide.h
 };
 GemmInput make_gemm_input(ElementType type, const void* data, int64_t max_tokens, int k);
@@ -82,8 +82,10 @@ struct GemmCall {
   bool groups_known = false;
 };
 void gemm(const GemmCall& call, int num_sms, cudaStream_t stream);
-// A product with so many tokens a group waits before it lets the next kernel start.
-constexpr bool is_narrow(int tokens_a_group) { return tokens_a_group <= 64; }
+// A product with so many tokens a group waits before it lets the next kernel start. Others are gemm_wide.h's.
+constexpr bool is_narrow(int groups, int tokens_a_group) {
+  return tokens_a_group <= (groups == 1 ? 256 : 64);
+}
 
 // Once a process and device, before the first gemm(): lets the kernels use the device's whole shared memory.
 void prepare_gemm();

@@ -144,7 +144,7 @@ void Llama4::many_experts(const AddNormRoute& route, const DeviceLayer& w, const
 
   const int expected = (2 * pairs + config_.num_experts - 1) / config_.num_experts;  // twice an even share
   const auto experts = [&](GemmCall call) {
-    call.groups_known = is_narrow(rows_);  // the shared expert's product came between
+    call.groups_known = is_narrow(1, rows_);  // the shared expert's product came between
     return call;
   };
   gemm(gated(product(w.shared_expert.gate_up, shared_in_, nullptr, step.row_range, rows_), shared_act_,

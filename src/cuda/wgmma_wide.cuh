@@ -15,7 +15,8 @@ using WideSums = float[kWidestTokens / 2];
   "+f"(d[a + 7]), "+f"(d[a + 8]), "+f"(d[a + 9]), "+f"(d[a + 10]), "+f"(d[a + 11]), "+f"(d[a + 12]), \
   "+f"(d[a + 13]), "+f"(d[a + 14]), "+f"(d[a + 15])
 
-__device__ __forceinline__ void wgmma_wide_32(Fp8, WideSums& d, uint64_t a, uint64_t b, int accumulate) {
+template <int kCount>
+__device__ __forceinline__ void wgmma_wide_32(Fp8, float (&d)[kCount], uint64_t a, uint64_t b, int accumulate) {
   asm volatile(
       "{ .reg .pred p; setp.ne.b32 p, %18, 0; wgmma.mma_async.sync.aligned.m64n32k32.f32.e4m3.e4m3 {"
       "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
@@ -23,7 +24,8 @@ __device__ __forceinline__ void wgmma_wide_32(Fp8, WideSums& d, uint64_t a, uint
       : OUTRIDER_REGISTERS_16(0)
       : "l"(a), "l"(b), "r"(accumulate));
 }
-__device__ __forceinline__ void wgmma_wide_32(Bf16, WideSums& d, uint64_t a, uint64_t b, int accumulate) {
+template <int kCount>
+__device__ __forceinline__ void wgmma_wide_32(Bf16, float (&d)[kCount], uint64_t a, uint64_t b, int accumulate) {
   asm volatile(
       "{ .reg .pred p; setp.ne.b32 p, %18, 0; wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {"
       "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
@@ -31,7 +33,8 @@ __device__ __forceinline__ void wgmma_wide_32(Bf16, WideSums& d, uint64_t a, uin
       : OUTRIDER_REGISTERS_16(0)
       : "l"(a), "l"(b), "r"(accumulate));
 }
-__device__ __forceinline__ void wgmma_wide_64(Fp8, WideSums& d, uint64_t a, uint64_t b, int accumulate) {
+template <int kCount>
+__device__ __forceinline__ void wgmma_wide_64(Fp8, float (&d)[kCount], uint64_t a, uint64_t b, int accumulate) {
   asm volatile(
       "{ .reg .pred p; setp.ne.b32 p, %34, 0; wgmma.mma_async.sync.aligned.m64n64k32.f32.e4m3.e4m3 {"
       "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
@@ -40,7 +43,8 @@ __device__ __forceinline__ void wgmma_wide_64(Fp8, WideSums& d, uint64_t a, uint
       : OUTRIDER_REGISTERS_16(0), OUTRIDER_REGISTERS_16(16)
       : "l"(a), "l"(b), "r"(accumulate));
 }
-__device__ __forceinline__ void wgmma_wide_64(Bf16, WideSums& d, uint64_t a, uint64_t b, int accumulate) {
+template <int kCount>
+__device__ __forceinline__ void wgmma_wide_64(Bf16, float (&d)[kCount], uint64_t a, uint64_t b, int accumulate) {
   asm volatile(
       "{ .reg .pred p; setp.ne.b32 p, %34, 0; wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
       "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
@@ -49,7 +53,8 @@ __device__ __forceinline__ void wgmma_wide_64(Bf16, WideSums& d, uint64_t a, uin
       : OUTRIDER_REGISTERS_16(0), OUTRIDER_REGISTERS_16(16)
       : "l"(a), "l"(b), "r"(accumulate));
 }
-__device__ __forceinline__ void wgmma_wide_96(Fp8, WideSums& d, uint64_t a, uint64_t b, int accumulate) {
+template <int kCount>
+__device__ __forceinline__ void wgmma_wide_96(Fp8, float (&d)[kCount], uint64_t a, uint64_t b, int accumulate) {
   asm volatile(
       "{ .reg .pred p; setp.ne.b32 p, %50, 0; wgmma.mma_async.sync.aligned.m64n96k32.f32.e4m3.e4m3 {"
       "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
@@ -59,7 +64,8 @@ __device__ __forceinline__ void wgmma_wide_96(Fp8, WideSums& d, uint64_t a, uint
       : OUTRIDER_REGISTERS_16(0), OUTRIDER_REGISTERS_16(16), OUTRIDER_REGISTERS_16(32)
       : "l"(a), "l"(b), "r"(accumulate));
 }
-__device__ __forceinline__ void wgmma_wide_96(Bf16, WideSums& d, uint64_t a, uint64_t b, int accumulate) {
+template <int kCount>
+__device__ __forceinline__ void wgmma_wide_96(Bf16, float (&d)[kCount], uint64_t a, uint64_t b, int accumulate) {
   asm volatile(
       "{ .reg .pred p; setp.ne.b32 p, %50, 0; wgmma.mma_async.sync.aligned.m64n96k16.f32.bf16.bf16 {"
       "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
@@ -69,7 +75,8 @@ __device__ __forceinline__ void wgmma_wide_96(Bf16, WideSums& d, uint64_t a, uin
       : OUTRIDER_REGISTERS_16(0), OUTRIDER_REGISTERS_16(16), OUTRIDER_REGISTERS_16(32)
       : "l"(a), "l"(b), "r"(accumulate));
 }
-__device__ __forceinline__ void wgmma_wide_128(Fp8, WideSums& d, uint64_t a, uint64_t b, int accumulate) {
+template <int kCount>
+__device__ __forceinline__ void wgmma_wide_128(Fp8, float (&d)[kCount], uint64_t a, uint64_t b, int accumulate) {
   asm volatile(
       "{ .reg .pred p; setp.ne.b32 p, %66, 0; wgmma.mma_async.sync.aligned.m64n128k32.f32.e4m3.e4m3 {"
       "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
@@ -80,7 +87,8 @@ __device__ __forceinline__ void wgmma_wide_128(Fp8, WideSums& d, uint64_t a, uin
       : OUTRIDER_REGISTERS_16(0), OUTRIDER_REGISTERS_16(16), OUTRIDER_REGISTERS_16(32), OUTRIDER_REGISTERS_16(48)
       : "l"(a), "l"(b), "r"(accumulate));
 }
-__device__ __forceinline__ void wgmma_wide_128(Bf16, WideSums& d, uint64_t a, uint64_t b, int accumulate) {
+template <int kCount>
+__device__ __forceinline__ void wgmma_wide_128(Bf16, float (&d)[kCount], uint64_t a, uint64_t b, int accumulate) {
   asm volatile(
       "{ .reg .pred p; setp.ne.b32 p, %66, 0; wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
       "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
@@ -91,7 +99,8 @@ __device__ __forceinline__ void wgmma_wide_128(Bf16, WideSums& d, uint64_t a, ui
       : OUTRIDER_REGISTERS_16(0), OUTRIDER_REGISTERS_16(16), OUTRIDER_REGISTERS_16(32), OUTRIDER_REGISTERS_16(48)
       : "l"(a), "l"(b), "r"(accumulate));
 }
-__device__ __forceinline__ void wgmma_wide_160(Fp8, WideSums& d, uint64_t a, uint64_t b, int accumulate) {
+template <int kCount>
+__device__ __forceinline__ void wgmma_wide_160(Fp8, float (&d)[kCount], uint64_t a, uint64_t b, int accumulate) {
   asm volatile(
       "{ .reg .pred p; setp.ne.b32 p, %82, 0; wgmma.mma_async.sync.aligned.m64n160k32.f32.e4m3.e4m3 {"
       "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
@@ -103,7 +112,8 @@ __device__ __forceinline__ void wgmma_wide_160(Fp8, WideSums& d, uint64_t a, uin
       : OUTRIDER_REGISTERS_16(0), OUTRIDER_REGISTERS_16(16), OUTRIDER_REGISTERS_16(32), OUTRIDER_REGISTERS_16(48), OUTRIDER_REGISTERS_16(64)
       : "l"(a), "l"(b), "r"(accumulate));
 }
-__device__ __forceinline__ void wgmma_wide_160(Bf16, WideSums& d, uint64_t a, uint64_t b, int accumulate) {
+template <int kCount>
+__device__ __forceinline__ void wgmma_wide_160(Bf16, float (&d)[kCount], uint64_t a, uint64_t b, int accumulate) {
   asm volatile(
       "{ .reg .pred p; setp.ne.b32 p, %82, 0; wgmma.mma_async.sync.aligned.m64n160k16.f32.bf16.bf16 {"
       "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
@@ -115,7 +125,8 @@ __device__ __forceinline__ void wgmma_wide_160(Bf16, WideSums& d, uint64_t a, ui
       : OUTRIDER_REGISTERS_16(0), OUTRIDER_REGISTERS_16(16), OUTRIDER_REGISTERS_16(32), OUTRIDER_REGISTERS_16(48), OUTRIDER_REGISTERS_16(64)
       : "l"(a), "l"(b), "r"(accumulate));
 }
-__device__ __forceinline__ void wgmma_wide_192(Fp8, WideSums& d, uint64_t a, uint64_t b, int accumulate) {
+template <int kCount>
+__device__ __forceinline__ void wgmma_wide_192(Fp8, float (&d)[kCount], uint64_t a, uint64_t b, int accumulate) {
   asm volatile(
       "{ .reg .pred p; setp.ne.b32 p, %98, 0; wgmma.mma_async.sync.aligned.m64n192k32.f32.e4m3.e4m3 {"
       "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
@@ -128,7 +139,8 @@ __device__ __forceinline__ void wgmma_wide_192(Fp8, WideSums& d, uint64_t a, uin
       : OUTRIDER_REGISTERS_16(0), OUTRIDER_REGISTERS_16(16), OUTRIDER_REGISTERS_16(32), OUTRIDER_REGISTERS_16(48), OUTRIDER_REGISTERS_16(64), OUTRIDER_REGISTERS_16(80)
       : "l"(a), "l"(b), "r"(accumulate));
 }
-__device__ __forceinline__ void wgmma_wide_192(Bf16, WideSums& d, uint64_t a, uint64_t b, int accumulate) {
+template <int kCount>
+__device__ __forceinline__ void wgmma_wide_192(Bf16, float (&d)[kCount], uint64_t a, uint64_t b, int accumulate) {
   asm volatile(
       "{ .reg .pred p; setp.ne.b32 p, %98, 0; wgmma.mma_async.sync.aligned.m64n192k16.f32.bf16.bf16 {"
       "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
@@ -144,9 +156,9 @@ __device__ __forceinline__ void wgmma_wide_192(Bf16, WideSums& d, uint64_t a, ui
 #undef OUTRIDER_REGISTERS_16
 
 // One block of 128 bytes of K.
-template <typename Element, int kTokens>
-__device__ __forceinline__ void wgmma_wide_block(WideSums& d, uint64_t a, uint64_t b, bool accumulate) {
-  static_assert(kTokens % 32 == 0 && kTokens <= kWidestTokens);
+template <typename Element, int kTokens, int kCount>
+__device__ __forceinline__ void wgmma_wide_block(float (&d)[kCount], uint64_t a, uint64_t b, bool accumulate) {
+  static_assert(kTokens % 32 == 0 && kTokens / 2 <= kCount);
 #pragma unroll
   for (int j = 0; j < 4; ++j, a += 2, b += 2) {
     const int add = accumulate || j > 0;

@@ -59,6 +59,8 @@ struct EngineOptions {
   int max_num_seqs = 256;
   int max_num_batched_tokens = 8192;
   int long_prefill_token_threshold = 0;  // 0: off
+  // Prompt tokens of a step in which many sequences decode; 0: as many as max_num_batched_tokens leaves.
+  int prompt_tokens_beside_decodes = 0;
   bool prefix_caching = true;
   bool async_scheduling = true;
   Policy policy = Policy::kFcfs;

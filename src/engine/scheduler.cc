@@ -14,6 +14,10 @@ using runner::kTokenFromDevice;
 
 namespace {
 
+// A prompt of thousands of tokens beside so many decodes would keep each of them waiting for several times
+// its usual interval. Fewer sequences take more than a hundred of their own steps for each prompt that comes.
+constexpr int64_t kManyDecodes = 96;
+
 double seconds(Clock::duration d) { return std::chrono::duration<double>(d).count(); }
 
 Output failed(RequestId id, std::string error) {
@@ -144,6 +148,9 @@ std::vector<Scheduler::Row> Scheduler::share_budget(int64_t* budget) const {
     row.num_tokens = 1;
     --*budget;
   }
+  const int64_t decodes = options_.max_num_batched_tokens - *budget;
+  if (options_.prompt_tokens_beside_decodes > 0 && decodes >= kManyDecodes)
+    *budget = std::min<int64_t>(*budget, options_.prompt_tokens_beside_decodes);
   for (Row& row : rows) {
     int64_t remaining = row.sequence->remaining();
     if (remaining <= 1) continue;
@@ -213,8 +220,49 @@ void Scheduler::admit(int64_t budget, std::vector<Row>* rows, Clock::time_point 
   }
 }
 
-// Admits when all that it has to compute now, and one more block for everybody, has pages: what grows later
-// is decided by preemption. Alone it is always admitted: add() made sure that it fits.
+// What only max_tokens ends has that length; others are taken to get as long as those before them.
+int64_t Scheduler::expected_outputs(const Sequence& sequence) const {
+  const sampling::SamplingParams& params = *sequence.params;
+  if (params.ignore_eos && params.stop_token_ids.empty() && !sequence.matcher) return sequence.max_outputs;
+  return std::min(sequence.max_outputs,
+                  std::max(sequence.num_outputs() + 1, static_cast<int64_t>(mean_outputs_)));
+}
+
+// Whether there will be pages until the last of those that run and the candidate, with the `needed` pages of
+// its prefill, have ended, each after as many tokens as are expected of it.
+bool Scheduler::will_fit(const Sequence& candidate, int64_t needed) const {
+  struct Growth {
+    int64_t steps, pages;  // until it ends; held now
+  };
+  std::vector<Growth> all;
+  all.reserve(running_.size() + 1);
+  int64_t pages = 0;
+  const auto add = [&](const Sequence& s, int64_t held) {
+    all.push_back({std::max<int64_t>(0, expected_outputs(s) - s.num_outputs() - s.num_unread), held});
+    pages += held;
+  };
+  for (const Sequence* s : running_) {
+    const int64_t held = cache_.num_held_pages(s->table);
+    add(*s, s->remaining() <= 1 ? held : std::max(held, prefill_pages(s->length())));
+  }
+  add(candidate, prefill_pages(candidate.length()));
+  // Shared pages are counted once only as long as nobody has ended.
+  const BlockPool& pool = cache_.pool();
+  const int64_t taken = pool.num_pages() - pool.num_available() + needed;
+  std::ranges::sort(all, {}, &Growth::steps);
+  auto left = static_cast<int64_t>(all.size());
+  for (const Growth& next : all) {  // at its end it and those behind it have grown by as many positions
+    const int64_t grown = left * cache_.num_groups() * next.steps / cache_.block_size();
+    if (std::min(pages, taken) + grown > pool.num_pages()) return false;
+    pages -= next.pages;
+    --left;
+  }
+  return true;
+}
+
+// Admits when all that it has to compute now, and one more block for everybody, has pages, and there will be
+// some for what is expected to grow. Preemption decides where the expectation was wrong. Alone it is always
+// admitted: add() made sure that it fits.
 bool Scheduler::try_admit(Sequence* sequence, Clock::time_point now) {
   KvCache::Match match;
   bool look_up = options_.prefix_caching && !sequence->wants_prompt_logprobs();
@@ -222,7 +270,7 @@ bool Scheduler::try_admit(Sequence* sequence, Clock::time_point now) {
   bool alone = running_.empty() && in_flight_.empty();
   int64_t needed =
       prefill_pages(sequence->length()) - match.num_pages + match.num_cached_pages + reserved_pages();
-  if (!alone && needed > cache_.pool().num_available()) return false;
+  if (!alone && (needed > cache_.pool().num_available() || !will_fit(*sequence, needed))) return false;
 
   sequence->table = cache_.open(match);
   sequence->num_computed = sequence->num_scheduled = match.num_tokens;
@@ -431,6 +479,10 @@ void Scheduler::finish(Sequence* sequence, Output output, Clock::time_point now)
     finished.inference_seconds = seconds(sequence->last_token - sequence->first_scheduled);
   }
   stats_.finished.push_back(finished);
+  if (finished.reason == FinishReason::kStop || finished.reason == FinishReason::kLength) {
+    constexpr double kWeight = 0.02;  // of each
+    mean_outputs_ += kWeight * (static_cast<double>(finished.generation_tokens) - mean_outputs_);
+  }
 
   output.num_cached_tokens = sequence->num_cached_tokens;
   outputs_.push_back(std::move(output));

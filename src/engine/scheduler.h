@@ -79,6 +79,8 @@ class Scheduler {
   void preempt(Sequence* victim);
   void admit(int64_t budget, std::vector<Row>* rows, Clock::time_point now);
   bool try_admit(Sequence* sequence, Clock::time_point now);
+  int64_t expected_outputs(const Sequence& sequence) const;
+  bool will_fit(const Sequence& candidate, int64_t needed) const;
   int64_t prefill_pages(int64_t length) const;
   int64_t reserved_pages() const;
   runner::StepPlan write_plan(std::vector<Row> rows);
@@ -100,6 +102,7 @@ class Scheduler {
   std::vector<int32_t> free_slots_;
   std::deque<Step> in_flight_;
   uint64_t next_step_id_ = 1;
+  double mean_outputs_ = 0.0;  // of the requests that ended of late
   std::vector<Output> outputs_;
   std::vector<Preemption> preemptions_;
   StepStats stats_;

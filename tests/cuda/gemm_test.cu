@@ -102,8 +102,8 @@ class GemmTest : public testing::Test {
 
     const std::vector<float> small = run(c, gemm_weights, x.as<void>(), total, groups > 1 ? 1 : total);
     // Every tile gives the same bits.
-    if (groups > 1 || total <= 64) EXPECT_EQ(small, run(c, gemm_weights, x.as<void>(), total, 64));
-    EXPECT_EQ(small, run(c, gemm_weights, x.as<void>(), total, 1000));
+    for (const int tokens : {16, 32, 64, 256, 1000})
+      EXPECT_EQ(small, run(c, gemm_weights, x.as<void>(), total, tokens)) << tokens;
     if (c.k < 4096)
       EXPECT_EQ(small, run(c, gemm_weights, x.as<void>(), total, 1000, 2));  // every tile by one pair
 
@@ -273,7 +273,7 @@ TEST_F(GatedTest, a_gated_product_is_silu_of_one_times_the_other_rounded_for_the
     const DeviceBuffer divisor = upload(divisors.data(), divisors.size() * sizeof(float));
     const auto raw = run_gated(w, type, x.as<void>(), tokens, OutputType::kBf16, nullptr, 1);
     const auto codes = run_gated(w, type, x.as<void>(), tokens, OutputType::kFp8, divisor.as<float>(), 1);
-    for (int wider : {64, 1000}) {
+    for (int wider : {64, 200, 1000}) {
       EXPECT_EQ(raw, run_gated(w, type, x.as<void>(), tokens, OutputType::kBf16, nullptr, wider));
       EXPECT_EQ(codes,
                 run_gated(w, type, x.as<void>(), tokens, OutputType::kFp8, divisor.as<float>(), wider));

@@ -94,6 +94,24 @@ TEST(Scheduler, ALongPrefillIsCutAtTheThreshold) {
   EXPECT_EQ(bench.plan(), (Bench::Rows{{0, 8}, {1, 5}}));
 }
 
+TEST(Scheduler, PromptsBesideManyDecodesComeInPieces) {
+  Bench bench({.max_num_seqs = 200, .max_num_batched_tokens = 500, .prompt_tokens_beside_decodes = 8}, 4000);
+  for (int i = 0; i < 95; ++i) bench.add(1, Bench::params(20), 0, 10 * i);
+  bench.step();
+  bench.add(30, Bench::params(20), 0, 1000);
+  EXPECT_EQ(bench.plan().back().second, 30);  // few decode
+  bench.collect();
+  bench.add(30, Bench::params(20), 0, 1100);
+  bench.add(30, Bench::params(20), 0, 1200);
+  for (const int piece : {8, 8, 8, 6}) {
+    const Bench::Rows rows = bench.plan();
+    ASSERT_GE(rows.size(), 97u);
+    EXPECT_EQ(rows[96].second, piece);
+    EXPECT_EQ(rows.size(), piece == 6 ? 98u : 97u);  // the next prompt takes what the first leaves
+    bench.collect();
+  }
+}
+
 TEST(Scheduler, NeverRunsMoreThanMaxNumSeqs) {
   Bench bench({.max_num_seqs = 2, .max_num_batched_tokens = 100});
   for (int i = 0; i < 3; ++i) bench.add(4, Bench::params(2), 0, 10 * i);
@@ -224,6 +242,41 @@ TEST(Scheduler, TheYoungestIsPreemptedAndResumesFromItsCachedBlocks) {
   EXPECT_EQ(bench.scheduler->take_stats().preemptions, 1);
   bench.run_all();
   EXPECT_EQ(bench.scheduler->take_stats().finished.size(), 2u);
+}
+
+TEST(Scheduler, RequestsOfKnownLengthWaitUntilTheyFitToTheirEnd) {
+  for (const bool known : {true, false}) {
+    Bench bench({.max_num_seqs = 8, .max_num_batched_tokens = 100}, 60);
+    for (int i = 0; i < 12; ++i) {
+      auto params = Bench::params(24);
+      params->ignore_eos = known;
+      if (!known) params->stop_token_ids = {kVocabulary};  // never sampled
+      bench.add(8, params, 0, 100 * i);
+    }
+    size_t tokens = 0, preemptions = 0;
+    while (bench.scheduler->has_requests()) {
+      for (const Output& output : bench.step()) tokens += output.tokens.size();
+      preemptions += bench.scheduler->take_preemptions().size();
+    }
+    EXPECT_EQ(tokens, 12u * 24u);
+    EXPECT_EQ(preemptions == 0, known);
+  }
+}
+
+TEST(Scheduler, TheLengthOfThoseThatEndedIsExpectedOfThoseThatCome) {
+  Bench bench({.max_num_seqs = 8, .max_num_batched_tokens = 100}, 60);
+  const auto run = [&](int requests) {
+    size_t preemptions = 0;
+    for (int i = 0; i < requests; ++i) bench.add(8, Bench::params(24), 0, 100 * i);
+    while (bench.scheduler->has_requests()) {
+      bench.step();
+      preemptions += bench.scheduler->take_preemptions().size();
+    }
+    return preemptions;
+  };
+  EXPECT_GT(run(12), 0u);
+  run(300);
+  EXPECT_EQ(run(12), 0u);
 }
 
 TEST(Scheduler, ALoneSequenceNeverHoldsMoreThanThePlannedPages) {
