@@ -181,7 +181,10 @@ std::vector<Option> behaviour_options() {
        .max = 9.2e18,
        .help = "Requests without a seed of their own draw theirs from it; also the seed of --load-format "
                "dummy. Unset: random."},
-      {.name = "enforce-eager", .kind = Kind::kBool, .field = &S::enforce_eager, .help = "No CUDA graphs."},
+      {.name = "enforce-eager",
+       .kind = Kind::kBool,
+       .field = &S::enforce_eager,
+       .help = "No CUDA graphs; there are none without it either."},
       {.name = "max-seq-len-to-capture",
        .kind = Kind::kInt,
        .initial = "8192",

@@ -37,6 +37,10 @@ struct Tile {
   static constexpr Epilogue kEpilogue = kEpilogue_;
   static constexpr int kConsumers = kWarpgroups * 128, kThreads = kConsumers + 32;
   static constexpr int kFeatures = kWarpgroups * kFeatureTile;
+  // This thread's, of those that multiply.
+  static __device__ __forceinline__ int warpgroup() {
+    return kWarpgroups > 1 ? __shfl_sync(~0u, static_cast<int>(threadIdx.x / 128), 0) : 0;
+  }
   static constexpr int kTokenBox = kTokens < 64 ? kTokens : 64;  // of a copy, and of a piece of the output
   static constexpr int kSums = kTokens / 2;                      // accumulators of a thread
   static constexpr int kWeightBytes = kFeatures * kBlockBytes;
@@ -256,7 +260,7 @@ __device__ __forceinline__ void multiply(int blocks, const Barriers<T>& barriers
   const auto issue = [&](float(&sum)[T::kSums], bool accumulate) {
     barrier_wait(barriers.full(ring.stage), ring.phase);
     const uint32_t base = shared_address(stages + ring.stage * T::kStageBytes);
-    const uint64_t a = swizzled_operand(base + threadIdx.x / 128 * (kFeatureTile * kBlockBytes));
+    const uint64_t a = swizzled_operand(base + T::warpgroup() * (kFeatureTile * kBlockBytes));
     const uint64_t b = swizzled_operand(base + T::kWeightBytes);
     wgmma_fence();
     multiply_block<Element, T::kTokens>(sum, a, b, accumulate);
@@ -337,8 +341,8 @@ __device__ __forceinline__ void multiply_all(const Shape& shape, const Barriers<
   }
 }
 
-__device__ __forceinline__ void sync_warpgroup() {
-  asm volatile("bar.sync %0, 128;" ::"r"(static_cast<int>(threadIdx.x / 128 + 1)) : "memory");
+__device__ __forceinline__ void sync_warpgroup(int warpgroup) {
+  asm volatile("bar.sync %0, 128;" ::"r"(warpgroup + 1) : "memory");
 }
 
 // Leaves this segment's totals for the block that comes last; true there, with the sum of all. Each warpgroup
@@ -347,20 +351,20 @@ template <typename T>
 __device__ __forceinline__ bool combine_totals(const Shape& shape, int tile, int segment, int* arrived,
                                                float (&total)[T::kSums]) {
   constexpr int kStep = T::kConsumers;
-  const int warpgroup = threadIdx.x / 128;
+  const int warpgroup = T::warpgroup();
   float* totals = shape.split.totals + int64_t{tile} * shape.splits * T::kTotals + threadIdx.x;
   float* mine = totals + segment * T::kTotals;
 #pragma unroll
   for (int i = 0; i < T::kSums; ++i) __stcg(mine + i * kStep, total[i]);
   __threadfence();
-  sync_warpgroup();
+  sync_warpgroup(warpgroup);
   if (threadIdx.x % 128 == 0) {
     int32_t& count = shape.split.counts[tile * T::kWarpgroups + warpgroup];
     *arrived = atomicAdd(&count, 1);
     if (*arrived + 1 == shape.splits) count = 0;  // for the next product
     __threadfence();
   }
-  sync_warpgroup();
+  sync_warpgroup(warpgroup);
   if (*arrived + 1 < shape.splits) return false;
 #pragma unroll
   for (int i = 0; i < T::kSums; ++i) total[i] = __ldcg(totals + i * kStep);
@@ -376,7 +380,7 @@ template <typename Element, typename T>
 __device__ __forceinline__ void multiply_tiles(const Shape& shape, const Schedule& schedule,
                                                const Barriers<T>& barriers, const uint8_t* stages,
                                                uint8_t* scratch, int* arrived) {
-  const int warpgroup = threadIdx.x / 128;
+  const int warpgroup = T::warpgroup();
   scratch += warpgroup * T::kScratchBytes;
   Ring ring{0, 0};
   Place at;
