@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "bench/outcome.h"
+#include "client/reply.h"
 
 namespace {
 
@@ -32,6 +33,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (whole.text != parts.text || whole.error != parts.error || whole.itl.size() != parts.itl.size())
       std::abort();
   }
-  outrider::bench::error_message(stream);
+  outrider::client::error_message(stream);
   return 0;
 }

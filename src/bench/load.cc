@@ -16,6 +16,7 @@
 
 #include "bench/request_body.h"
 #include "bench/schedule.h"
+#include "client/reply.h"
 
 namespace outrider::bench {
 namespace {
@@ -85,14 +86,14 @@ struct LoadGenerator::Run {
   LoadResult result;
 };
 
-LoadGenerator::LoadGenerator(const config::BenchServeOptions& options, const Url& server)
+LoadGenerator::LoadGenerator(const config::BenchServeOptions& options, const client::Url& server)
     : options_(options), base_path_(server.path), io_(/*concurrency_hint=*/1) {
   raise_file_limit();
-  client_ = std::make_unique<HttpClient>(io_, server, options.insecure);
+  client_ = std::make_unique<client::HttpClient>(io_, server, options.insecure);
 }
 
-Headers LoadGenerator::headers(const std::string& request_id) const {
-  Headers all;
+client::Headers LoadGenerator::headers(const std::string& request_id) const {
+  client::Headers all;
   if (!options_.api_key.empty()) all.emplace_back("Authorization", "Bearer " + options_.api_key);
   if (!request_id.empty()) all.emplace_back("x-request-id", request_id);
   all.insert(all.end(), options_.headers.begin(), options_.headers.end());
@@ -120,11 +121,10 @@ std::string LoadGenerator::get(const std::string& path) {
   const std::string request = client_->request_text("GET", base_path_ + path, headers(""), "");
   std::string body;
   std::exception_ptr failure;
-  Answer answer;
+  client::Answer answer;
   bool over = false;
-  const HttpClient::BodySink sink = [&](const Answer&, std::string_view bytes, Clock::time_point) {
-    body += bytes;
-  };
+  const client::HttpClient::BodySink sink = [&](const client::Answer&, std::string_view bytes,
+                                                Clock::time_point) { body += bytes; };
   const auto exchange = [&]() -> asio::awaitable<void> {
     answer = co_await client_->exchange(request, sink);
   };
@@ -135,7 +135,8 @@ std::string LoadGenerator::get(const std::string& path) {
   run_until([&] { return over; });
   if (failure) std::rethrow_exception(failure);
   if (answer.status != 200) {
-    throw ExchangeError(fmt::format("HTTP {} {}", answer.status, answer.reason), error_message(body));
+    throw client::ExchangeError(fmt::format("HTTP {} {}", answer.status, answer.reason),
+                                client::error_message(body));
   }
   return body;
 }
@@ -161,8 +162,8 @@ asio::awaitable<void> LoadGenerator::send(const SampleRequest& request, std::str
   const std::string text =
       client_->request_text("POST", base_path_ + path, headers(request.request_id), body);
   const auto stream = std::make_shared<Stream>(outcome, options_.chat, Clock::now());
-  const HttpClient::BodySink sink = [&](const Answer& answer, std::string_view bytes,
-                                        Clock::time_point arrived) {
+  const client::HttpClient::BodySink sink = [&](const client::Answer& answer, std::string_view bytes,
+                                                Clock::time_point arrived) {
     if (answer.status != 200) {
       stream->error_body +=
           bytes.substr(0, kErrorBodyBytes - std::min(kErrorBodyBytes, stream->error_body.size()));
@@ -176,15 +177,15 @@ asio::awaitable<void> LoadGenerator::send(const SampleRequest& request, std::str
     if (undigested_.size() == 1) asio::post(io_, [this] { digest_some(); });
   };
   try {
-    const Answer answer = co_await client_->exchange(text, sink);
+    const client::Answer answer = co_await client_->exchange(text, sink);
     stream->digest();
     if (answer.status == 200) {
       stream->reader.finish();
     } else {
       outcome.fail(fmt::format("HTTP {} {}", answer.status, answer.reason),
-                   error_message(stream->error_body));
+                   client::error_message(stream->error_body));
     }
-  } catch (const ExchangeError& error) {
+  } catch (const client::ExchangeError& error) {
     stream->digest();
     outcome.fail(error.what(), error.details());
   }

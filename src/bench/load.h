@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "bench/dataset.h"
-#include "bench/http_client.h"
 #include "bench/outcome.h"
+#include "client/http_client.h"
 #include "config/bench_options.h"
 
 namespace outrider::bench {
@@ -31,7 +31,7 @@ struct LoadResult {
 
 class LoadGenerator {
  public:
-  LoadGenerator(const config::BenchServeOptions& options, const Url& server);
+  LoadGenerator(const config::BenchServeOptions& options, const client::Url& server);
 
   // True after the first Ctrl-C (SIGINT, SIGTERM), which ends whatever runs. The second one ends the program.
   bool interrupted() const { return interrupted_; }
@@ -54,7 +54,7 @@ class LoadGenerator {
   struct Stream;
   struct Run;
 
-  Headers headers(const std::string& request_id) const;
+  client::Headers headers(const std::string& request_id) const;
   boost::asio::awaitable<void> send(const SampleRequest& request, std::string path, Outcome& outcome);
   boost::asio::awaitable<void> schedule(Run& run);
   void start_waiting(Run& run);
@@ -68,7 +68,7 @@ class LoadGenerator {
   bool interrupted_ = false;
   std::deque<std::shared_ptr<Stream>> undigested_;
   boost::asio::io_context io_;  // its coroutines, which end with it, look at nothing else any more
-  std::unique_ptr<HttpClient> client_;
+  std::unique_ptr<client::HttpClient> client_;
 };
 
 }  // namespace outrider::bench

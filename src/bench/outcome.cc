@@ -2,7 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "base/utf8.h"
+#include "client/reply.h"
 
 namespace outrider::bench {
 namespace {
@@ -10,29 +10,6 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kMaxTextBytes = 64 << 20;
-constexpr size_t kMaxMessageBytes = 300;
-
-std::string shortened(std::string_view text) {
-  std::string line = to_valid_utf8(text.substr(0, kMaxMessageBytes));
-  for (char& c : line) {
-    if (static_cast<unsigned char>(c) < 0x20) c = ' ';
-  }
-  return text.size() > kMaxMessageBytes ? line + "..." : line;
-}
-
-const json* member(const json& object, const char* name) {
-  if (!object.is_object()) return nullptr;
-  const auto found = object.find(name);
-  return found == object.end() || found->is_null() ? nullptr : &*found;
-}
-
-// OpenAI's {"error": {"message": ...}}, and the older {"object": "error", "message": ...}.
-std::string message_of(const json& body) {
-  const json* error = member(body, "error");
-  if (error != nullptr && error->is_string()) return error->get<std::string>();
-  const json* message = member(error != nullptr ? *error : body, "message");
-  return message != nullptr && message->is_string() ? message->get<std::string>() : "";
-}
 
 }  // namespace
 
@@ -67,24 +44,24 @@ void AnswerReader::take_event(std::string_view data) {
     return;
   }
   const json event = json::parse(data, nullptr, /*allow_exceptions=*/false);
-  if (!event.is_object()) return outcome_.fail("no JSON in the stream", shortened(data));
-  if (member(event, "error") != nullptr || event.value("object", json()) == "error") {
-    return outcome_.fail("error in the stream", shortened(message_of(event)));
+  if (!event.is_object()) return outcome_.fail("no JSON in the stream", client::shortened(data));
+  if (client::member(event, "error") != nullptr || event.value("object", json()) == "error") {
+    return outcome_.fail("error in the stream", client::shortened(client::message_of(event)));
   }
-  const json* choices = member(event, "choices");
+  const json* choices = client::member(event, "choices");
   if (choices == nullptr || !choices->is_array() || choices->empty()) {
-    const json* usage = member(event, "usage");
-    const json* tokens = usage != nullptr ? member(*usage, "completion_tokens") : nullptr;
+    const json* usage = client::member(event, "usage");
+    const json* tokens = usage != nullptr ? client::member(*usage, "completion_tokens") : nullptr;
     if (tokens != nullptr && tokens->is_number_unsigned()) outcome_.usage_tokens = tokens->get<int64_t>();
     return;
   }
   const json& choice = (*choices)[0];
-  if (member(choice, "finish_reason") != nullptr) is_complete_ = true;
-  const json* text = member(choice, "text");
+  if (client::member(choice, "finish_reason") != nullptr) is_complete_ = true;
+  const json* text = client::member(choice, "text");
   if (chat_) {
-    const json* delta = member(choice, "delta");
-    const json* role = delta != nullptr ? member(*delta, "role") : nullptr;
-    text = delta != nullptr ? member(*delta, "content") : nullptr;
+    const json* delta = client::member(choice, "delta");
+    const json* role = delta != nullptr ? client::member(*delta, "role") : nullptr;
+    text = delta != nullptr ? client::member(*delta, "content") : nullptr;
     // The chunk with the role is sent before there is a token.
     if (!has_token_ && role != nullptr && (text == nullptr || *text == "")) return;
   }
@@ -102,12 +79,6 @@ void AnswerReader::take_token() {
   }
   has_token_ = true;
   outcome_.latency = now_;
-}
-
-std::string error_message(std::string_view body) {
-  const json parsed = json::parse(body, nullptr, /*allow_exceptions=*/false);
-  const std::string message = message_of(parsed);
-  return shortened(message.empty() ? body : std::string_view(message));
 }
 
 }  // namespace outrider::bench

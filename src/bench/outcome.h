@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "bench/sse.h"
+#include "client/sse.h"
 
 namespace outrider::bench {
 
@@ -46,12 +46,9 @@ class AnswerReader {
   Outcome& outcome_;
   const bool chat_;
   const Clock::time_point sent_;
-  SseParser sse_;
+  client::SseParser sse_;
   double now_ = 0;  // when the present bytes arrived
   bool has_token_ = false, is_complete_ = false, is_done_ = false;
 };
-
-// What the body of an error answer says: its message, else its beginning.
-std::string error_message(std::string_view body);
 
 }  // namespace outrider::bench

@@ -99,7 +99,7 @@ std::string ask_model(const config::BenchServeOptions& options, LoadGenerator& l
   std::string body;
   try {
     body = load.get("/v1/models");
-  } catch (const ExchangeError& error) {
+  } catch (const client::ExchangeError& error) {
     throw StartupError("argument --model: not given, and " + options.base_url +
                        "/v1/models failed: " + error.what());
   }
@@ -114,7 +114,7 @@ std::string ask_model(const config::BenchServeOptions& options, LoadGenerator& l
 int run_serve_bench(const config::BenchServeOptions& options, const TokenizerLoader& load_tokenizer) {
   say(options.python_namespace);
   for (const std::string& warning : options.warnings) warn(warning);
-  LoadGenerator load(options, parse_url(options.base_url));
+  LoadGenerator load(options, client::parse_url(options.base_url, "--base-url"));
 
   RunNames names;
   names.model = options.model.empty() ? ask_model(options, load) : options.model;

@@ -167,7 +167,7 @@ class Sweep {
       if (interrupted()) return std::nullopt;
       client.base_url = url();
       point.error = run_load(client, at, point.figures);
-    } catch (const ExchangeError& error) {
+    } catch (const client::ExchangeError& error) {
       point.error = error.what();
     } catch (const ServerFailed& error) {
       point.error = error.what();
@@ -209,7 +209,7 @@ class Sweep {
     running_ = server_of(at);
     config::BenchServeOptions target = client;
     target.base_url = url();
-    LoadGenerator load(target, parse_url(target.base_url));
+    LoadGenerator load(target, client::parse_url(target.base_url, "--base-url"));
     wait_until_ready(load, target.ready_check_timeout);
     if (!interrupted()) model_ = ask_model(target, load);
     note_interrupt(load);
@@ -241,7 +241,7 @@ class Sweep {
       try {
         load.get("/health");
         if (load.interrupted() || server_->running()) break;
-      } catch (const ExchangeError& error) {
+      } catch (const client::ExchangeError& error) {
         if (Clock::now() >= deadline) {
           server_->stop(5);
           throw ServerFailed(
@@ -264,7 +264,7 @@ class Sweep {
 
   // Returns what went wrong, if anything.
   std::string run_load(config::BenchServeOptions& client, const GridPoint& at, config::Json& figures) {
-    LoadGenerator load(client, parse_url(client.base_url));
+    LoadGenerator load(client, client::parse_url(client.base_url, "--base-url"));
     load.set_model(client.served_model_name.empty() ? model_ : client.served_model_name);
     if (!tokenizer_) tokenizer_ = load_tokenizer_(client.tokenizer.empty() ? model_ : client.tokenizer);
     Generators generators(client.dataset.seed);

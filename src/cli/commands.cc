@@ -10,6 +10,8 @@
 #include "cli/download.h"
 #include "cli/model_location.h"
 #include "cli/serve.h"
+#include "client/talk.h"
+#include "config/client_options.h"
 #include "config/nearest.h"
 
 namespace outrider::cli {
@@ -39,6 +41,17 @@ int bench_process(const Words& arguments) { return bench(arguments, config::proc
 
 int download_process(const Words& arguments) { return download(arguments, config::process_environment()); }
 
+int run_client(bool chat, const Words& arguments) {
+  const config::ClientOptions options = config::parse_client(chat, arguments, config::process_environment());
+  if (options.help) std::fputs(config::client_help(chat, *options.help).c_str(), stdout);
+  if (options.version) std::puts(OUTRIDER_VERSION);
+  return options.help || options.version ? 0 : client::talk(options);
+}
+
+int chat(const Words& arguments) { return run_client(true, arguments); }
+
+int complete(const Words& arguments) { return run_client(false, arguments); }
+
 struct Command {
   const char* name;
   int (*run)(const Words&);  // null: not built yet
@@ -51,8 +64,8 @@ constexpr Command kCommands[] = {
     {"inspect", inspect, "list a checkpoint's tensors, scales and memory plan without loading it"},
     {"collect-env", report_environment, "what a bug report should say about this machine"},
     {"bench", bench_process, "measure: outrider bench serve, latency, throughput, sweep"},
-    {"chat", nullptr, "talk to a server (not built yet)"},
-    {"complete", nullptr, "complete text with a server (not built yet)"},
+    {"chat", chat, "talk to a server"},
+    {"complete", complete, "have a server complete text"},
     {"run-batch", nullptr, "answer a file of requests (not built yet)"},
 };
 

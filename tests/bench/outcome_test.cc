@@ -6,7 +6,8 @@
 #include <random>
 
 #include "base/error.h"
-#include "bench/http_client.h"
+#include "client/http_client.h"
+#include "client/reply.h"
 
 namespace outrider::bench {
 namespace {
@@ -17,7 +18,7 @@ using testing::StartsWith;
 std::vector<std::string> events_of(std::string_view stream, const std::vector<size_t>& cuts) {
   std::vector<std::string> events;
   const auto sink = [&](std::string_view data) { events.emplace_back(data); };
-  SseParser parser;
+  client::SseParser parser;
   size_t begin = 0;
   for (const size_t cut : cuts) {
     EXPECT_TRUE(parser.push(stream.substr(begin, cut - begin), sink));
@@ -41,7 +42,7 @@ TEST(Sse, EventsDoNotDependOnWhereReadsEnd) {
 }
 
 TEST(Sse, AnEndlessEventIsNotKept) {
-  SseParser parser;
+  client::SseParser parser;
   const std::string piece(1 << 20, 'x');
   const auto sink = [](std::string_view) {};
   bool taken = parser.push("data: ", sink);
@@ -141,16 +142,16 @@ TEST(Outcome, RandomBytesDoNoHarm) {
 }
 
 TEST(Outcome, ErrorBodiesAreShownShort) {
-  EXPECT_EQ(error_message(R"({"error":{"message":"too many"}})"), "too many");
-  EXPECT_EQ(error_message(R"({"object":"error","message":"old"})"), "old");
-  EXPECT_EQ(error_message(R"({"error":"text"})"), "text");
-  EXPECT_EQ(error_message("<html>\nno\xff"), "<html> no\xEF\xBF\xBD");
-  EXPECT_LT(error_message(std::string(9999, 'x')).size(), 400u);
+  EXPECT_EQ(client::error_message(R"({"error":{"message":"too many"}})"), "too many");
+  EXPECT_EQ(client::error_message(R"({"object":"error","message":"old"})"), "old");
+  EXPECT_EQ(client::error_message(R"({"error":"text"})"), "text");
+  EXPECT_EQ(client::error_message("<html>\nno\xff"), "<html> no\xEF\xBF\xBD");
+  EXPECT_LT(client::error_message(std::string(9999, 'x')).size(), 400u);
 }
 
 TEST(Url, PartsAreFoundAndNonsenseIsRefused) {
   const auto parts = [](const std::string& text) {
-    const Url url = parse_url(text);
+    const client::Url url = client::parse_url(text, "--url");
     return std::vector<std::string>{url.tls ? "tls" : "plain", url.host, url.port, url.path};
   };
   EXPECT_THAT(parts("http://a:81/b/c"), ElementsAre("plain", "a", "81", "/b/c"));
@@ -158,7 +159,7 @@ TEST(Url, PartsAreFoundAndNonsenseIsRefused) {
   EXPECT_THAT(parts("http://[::1]:9/x"), ElementsAre("plain", "::1", "9", "/x"));
   for (const char* text :
        {"localhost:80", "http://", "http://a:b", "http://user@a", "http://a\r\nX: y", "ftp://a"}) {
-    EXPECT_THROW(parse_url(text), UsageError) << text;
+    EXPECT_THROW(client::parse_url(text, "--url"), UsageError) << text;
   }
 }
 

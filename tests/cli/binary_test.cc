@@ -199,7 +199,7 @@ TEST_F(Binary, TypingErrorsAreOneLineAndStatus2) {
       {{"srve"}, "outrider: error: invalid command: srve (did you mean serve?)\n"},
       {{"bench", "nothing"}, "outrider: error: invalid command: bench nothing; see outrider bench --help\n"},
       {{"bench", "serve", "--port", "x"}, "argument --port: invalid int value"},
-      {{"chat"}, "outrider: error: chat is not built yet\n"},
+      {{"chat", "--url", "nowhere"}, "begins neither with http:// nor https://"},
       {{"--nonsense"}, "outrider: error: unrecognized arguments: --nonsense; see outrider --help\n"},
       {{"inspect"}, "usage: outrider inspect FOLDER\n"},
       {{"download"}, "usage: outrider download OWNER/NAME [--revision REVISION]\n"},

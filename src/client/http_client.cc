@@ -1,4 +1,4 @@
-#include "bench/http_client.h"
+#include "client/http_client.h"
 
 #include <algorithm>
 #include <boost/asio/buffer.hpp>
@@ -16,7 +16,7 @@
 
 #include "base/error.h"
 
-namespace outrider::bench {
+namespace outrider::client {
 namespace {
 
 namespace asio = boost::asio;
@@ -52,7 +52,7 @@ bool same_name(const std::string& a, const std::string& b) {
 
 }  // namespace
 
-Url parse_url(const std::string& text) {
+Url parse_url(const std::string& text, const std::string& option) {
   Url url;
   std::string rest;
   if (text.starts_with("http://")) {
@@ -61,7 +61,7 @@ Url parse_url(const std::string& text) {
     rest = text.substr(8);
     url.tls = true;
   } else {
-    throw UsageError("argument --base-url: " + text + " begins neither with http:// nor https://");
+    throw UsageError("argument " + option + ": " + text + " begins neither with http:// nor https://");
   }
   const size_t slash = std::min(rest.find('/'), rest.size());
   url.path = rest.substr(slash);
@@ -76,7 +76,7 @@ Url parse_url(const std::string& text) {
   const bool clean =
       std::all_of(text.begin(), text.end(), [](unsigned char c) { return c > 0x20 && c != 0x7f; });
   if (url.host.empty() || !digits || !clean || authority.find('@') != std::string::npos) {
-    throw UsageError("argument --base-url: " + text + " is no address of a server");
+    throw UsageError("argument " + option + ": " + text + " is no address of a server");
   }
   return url;
 }
@@ -242,4 +242,4 @@ asio::awaitable<Answer> HttpClient::exchange(const std::string& request, const B
   co_return answer;
 }
 
-}  // namespace outrider::bench
+}  // namespace outrider::client

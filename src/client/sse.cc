@@ -1,6 +1,6 @@
-#include "bench/sse.h"
+#include "client/sse.h"
 
-namespace outrider::bench {
+namespace outrider::client {
 
 bool SseParser::push(std::string_view bytes, const Sink& sink) {
   while (!bytes.empty()) {
@@ -49,4 +49,4 @@ void SseParser::dispatch(const Sink& sink) {
   has_data_ = false;
 }
 
-}  // namespace outrider::bench
+}  // namespace outrider::client

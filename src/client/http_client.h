@@ -14,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-namespace outrider::bench {
+namespace outrider::client {
 
 struct Url {
   bool tls = false;
@@ -23,8 +23,8 @@ struct Url {
   std::string path;  // "" or "/..."
 };
 
-// http:// or https://. Throws UsageError.
-Url parse_url(const std::string& text);
+// http:// or https://. Throws UsageError that names `option`.
+Url parse_url(const std::string& text, const std::string& option);
 
 struct Answer {
   unsigned status = 0;
@@ -77,4 +77,4 @@ class HttpClient {
   std::vector<ConnectionPtr> idle_;                        // the last used at the back
 };
 
-}  // namespace outrider::bench
+}  // namespace outrider::client

@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-namespace outrider::bench {
+namespace outrider::client {
 
 class SseParser {
  public:
@@ -29,4 +29,4 @@ class SseParser {
   bool after_cr_ = false;  // a line feed that comes now belongs to the end before it
 };
 
-}  // namespace outrider::bench
+}  // namespace outrider::client

@@ -1,0 +1,71 @@
+#include "config/client_options.h"
+
+#include "config/help.h"
+#include "config/option_values.h"
+
+namespace outrider::config {
+namespace {
+
+const OptionTable& client_table(bool chat) {
+  const auto table = [](bool with_system) {
+    std::vector<Option> options = {
+        {.name = "url",
+         .kind = Kind::kString,
+         .initial = "http://localhost:8000/v1",
+         .common = true,
+         .help = "The server's API."},
+        {.name = "model-name",
+         .kind = Kind::kString,
+         .common = true,
+         .help = "Model to ask for. Unset: the first that the server lists."},
+        {.name = "api-key",
+         .kind = Kind::kString,
+         .common = true,
+         .help = "Bearer token. Also OPENAI_API_KEY."},
+        {.name = "quick",
+         .kind = Kind::kString,
+         .aliases = {"-q"},
+         .common = true,
+         .help = "Send this text, print the answer and end."},
+    };
+    if (with_system) {
+      options.push_back({.name = "system-prompt",
+                         .kind = Kind::kString,
+                         .common = true,
+                         .help = "What the conversation begins with."});
+    }
+    return OptionTable({{"client", "which server, and what to say", std::move(options)}});
+  };
+  static const OptionTable chats = table(true), completions = table(false);
+  return chat ? chats : completions;
+}
+
+}  // namespace
+
+ClientOptions parse_client(bool chat, const std::vector<std::string>& arguments,
+                           const Environment& environment) {
+  const OptionValues values(client_table(chat), arguments);
+  ClientOptions out;
+  out.chat = chat;
+  out.help = values.help;
+  out.version = values.version;
+  out.url = values.text("url");
+  out.model_name = values.text("model-name");
+  out.api_key = values.text("api-key");
+  if (const auto key = environment.find("OPENAI_API_KEY"); out.api_key.empty() && key != environment.end())
+    out.api_key = key->second;
+  out.system_prompt = values.text("system-prompt");
+  out.quick = values.find<std::string>("quick");
+  return out;
+}
+
+std::string client_help(bool chat, const std::string& topic) {
+  constexpr HelpText kChat = {"usage: outrider chat [options]\n",
+                              "Talks to a server. Ctrl-C stops an answer; end of input (Ctrl-D) leaves."};
+  constexpr HelpText kComplete = {
+      "usage: outrider complete [options]\n",
+      "Has a server go on with each line. Ctrl-C stops an answer; end of input (Ctrl-D) leaves."};
+  return command_help(client_table(chat), chat ? kChat : kComplete, topic);
+}
+
+}  // namespace outrider::config
