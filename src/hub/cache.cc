@@ -171,7 +171,7 @@ std::string missing_file(const fs::path& snapshot, const Need& need) {
   bool has_safetensors = false;
   std::error_code error;
   for (fs::directory_iterator it(snapshot, error), end; !error && it != end; it.increment(error)) {
-    const std::string name = it->path().filename();
+    std::string name = it->path().filename();
     if (is_wanted(name, need.weights) && !is_there(it->path())) return name;
     has_safetensors = has_safetensors || name.ends_with(".safetensors");
   }

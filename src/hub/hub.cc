@@ -122,7 +122,7 @@ fs::path fetch(const Request& request, const Access& access, Policy policy) {
   settings.connections = access.connections;
   const Download download = Repository(request, settings).look();
   run_download(download, repo, settings);
-  const fs::path snapshot = repo.snapshot(download.listing.commit);
+  fs::path snapshot = repo.snapshot(download.listing.commit);
   const std::string absent = missing_file(snapshot, request.need);
   if (!absent.empty()) {
     throw StartupError(name_of(request) + " has no " + absent + " at " + settings.endpoint.authority() +

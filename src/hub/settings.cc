@@ -49,7 +49,7 @@ std::optional<Url> read_proxy(const Environment& environment, std::initializer_l
   std::string text = first_of(environment, names);
   if (text.empty()) return std::nullopt;
   if (text.find("://") == std::string::npos) text.insert(0, "http://");
-  const std::optional<Url> url = parse_url(text);
+  std::optional<Url> url = parse_url(text);
   // The address may hold a password: it is not shown.
   if (!url || url->tls) {
     throw UsageError(std::string(*names.begin()) +
@@ -87,7 +87,7 @@ std::string checked_token(const std::string& token, const std::string& source) {
   const auto is_space = [](unsigned char c) { return std::isspace(c) != 0; };
   const auto begin = std::find_if_not(token.begin(), token.end(), is_space);
   const auto end = std::find_if_not(token.rbegin(), std::make_reverse_iterator(begin), is_space).base();
-  const std::string word(begin, end);
+  std::string word(begin, end);
   const bool is_clean =
       std::all_of(word.begin(), word.end(), [](unsigned char c) { return c > 0x20 && c < 0x7f; });
   if (!is_clean || word.size() > kMaxTokenBytes)
