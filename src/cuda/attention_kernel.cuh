@@ -103,6 +103,17 @@ struct TileRuns {
   }
 };
 
+// The items of a block, (tile, KV head) pairs that lie longest first: every other round is dealt out
+// backwards, so that no block has the longest of each.
+struct Items {
+  int count, round = 0;
+  __device__ __forceinline__ int current() const {
+    const int place = round % 2 == 0 ? blockIdx.x : gridDim.x - 1 - blockIdx.x;
+    return round * gridDim.x + place;
+  }
+  __device__ __forceinline__ bool left() const { return current() < count; }
+};
+
 // The producer warp.
 template <typename T>
 __device__ __forceinline__ void load_pages(const AttentionCall& call, const AttentionTile* tiles, int items,
@@ -110,7 +121,8 @@ __device__ __forceinline__ void load_pages(const AttentionCall& call, const Atte
   const int lane = threadIdx.x % 32, kv_heads = call.cache.kv_heads;
   constexpr uint64_t kHint = T::kGroups == 1 ? kEvictFirst : kEvictNormal;
   ring.parity = 1;  // the ring starts empty
-  for (int item = blockIdx.x; item < items; item += gridDim.x) {
+  for (Items at{items}; at.left(); ++at.round) {
+    const int item = at.current();
     const AttentionTile tile = tiles[item / kv_heads];
     const uint8_t* head = call.cache.base + item % kv_heads * call.cache.head_bytes;
     const int32_t* pages = call.pages + tile.sequence * call.page_stride;
@@ -449,7 +461,8 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocksPerSm)
   } else {
     if constexpr (T::kGroups > 1) asm volatile("setmaxnreg.inc.sync.aligned.u32 160;");
     Consumer<T> consumer(shared, call, heads, ring);
-    for (int item = blockIdx.x; item < items; item += gridDim.x) {
+    for (Items at{items}; at.left(); ++at.round) {
+      const int item = at.current();
       consumer.attend(tiles[item / kv_heads], item % kv_heads);
     }
   }

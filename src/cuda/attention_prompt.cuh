@@ -310,7 +310,8 @@ __global__ void __launch_bounds__(T::kThreads, 1)
   } else {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 160;");
     PromptConsumer consumer(shared, call, heads, ring);
-    for (int item = blockIdx.x; item < items; item += gridDim.x) {
+    for (Items at{items}; at.left(); ++at.round) {
+      const int item = at.current();
       consumer.attend(tiles[item / kv_heads], item % kv_heads);
     }
   }

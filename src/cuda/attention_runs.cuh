@@ -53,7 +53,7 @@ __device__ __forceinline__ void store_result(const ProductInput& out, int64_t in
                                              float factor) {
   const bf16 result = __float2bfloat16(__fmul_rn(total, factor));
   if (out.type == ElementType::kFp8) {
-    static_cast<uint8_t*>(out.data)[index] = to_e4m3(__fdiv_rn(__bfloat162float(result), out.scale));
+    static_cast<uint8_t*>(out.data)[index] = to_e4m3(Divisor(out.scale).quotient(__bfloat162float(result)));
   } else {
     static_cast<bf16*>(out.data)[index] = result;
   }
@@ -66,8 +66,9 @@ __device__ __forceinline__ void store_results(const ProductInput& out, int64_t i
   result.x = __float2bfloat16(__fmul_rn(total, factor));
   result.y = __float2bfloat16(__fmul_rn(next, factor));
   if (out.type == ElementType::kFp8) {
-    *reinterpret_cast<uint16_t*>(static_cast<uint8_t*>(out.data) + index) = to_e4m3x2(
-        __fdiv_rn(__bfloat162float(result.x), out.scale), __fdiv_rn(__bfloat162float(result.y), out.scale));
+    const Divisor divisor(out.scale);
+    *reinterpret_cast<uint16_t*>(static_cast<uint8_t*>(out.data) + index) =
+        to_e4m3x2(divisor.quotient(__bfloat162float(result.x)), divisor.quotient(__bfloat162float(result.y)));
   } else {
     *reinterpret_cast<__nv_bfloat162*>(static_cast<bf16*>(out.data) + index) = result;
   }

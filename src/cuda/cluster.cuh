@@ -19,4 +19,14 @@ __device__ __forceinline__ T* peer(T* shared, int rank) {
   return cooperative_groups::this_cluster().map_shared_rank(shared, rank);
 }
 
+// Writes into the same variable of block `rank`, by shared address; the bytes count for the barrier there.
+__device__ __forceinline__ void store_in_cluster(uint32_t to, int value, uint32_t barrier, int rank) {
+  asm volatile(
+      "{ .reg .b32 there, barrier; mapa.shared::cluster.u32 there, %0, %3;\n"
+      "mapa.shared::cluster.u32 barrier, %2, %3;\n"
+      "st.async.shared::cluster.mbarrier::complete_tx::bytes.u32 [there], %1, [barrier]; }" ::"r"(to),
+      "r"(value), "r"(barrier), "r"(rank)
+      : "memory");
+}
+
 }  // namespace outrider::cuda

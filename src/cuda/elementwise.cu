@@ -62,12 +62,12 @@ __global__ void __launch_bounds__(kRowThreads) dispatch_kernel(const Dispatch ca
   let_next_start();
   wait_for_previous();
   const int pair = blockIdx.x, row = pair / call.experts_per_token, expert = call.expert_of_pair[pair];
-  int begin = 0;
+  int begin = call.first_place;
   for (int e = 0; e < expert; ++e) begin += call.count_of_expert[e];
   const int place = begin + call.rank_of_pair[pair];
   if (threadIdx.x == 0) call.place_of_pair[pair] = place;
   if (pair == 0 && threadIdx.x <= call.experts) {
-    int sum = 0;
+    int sum = call.first_place;
     for (int e = 0; e < static_cast<int>(threadIdx.x); ++e) sum += call.count_of_expert[e];
     call.expert_begin[threadIdx.x] = sum;
   }

@@ -78,6 +78,7 @@ struct Dispatch {
   int32_t* place_of_pair = nullptr;
   int32_t* expert_begin = nullptr;  // [experts + 1]
   ProductInput expert_in;           // scale unused
+  int first_place = 0;              // of the first expert
 };
 void dispatch(const Dispatch& call, cudaStream_t stream);
 

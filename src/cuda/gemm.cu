@@ -562,7 +562,8 @@ void gemm(const GemmCall& call, int num_sms, cudaStream_t stream) {
 }
 
 size_t SplitTotals::total_bytes() { return sizeof(float) * kTotalFloats; }
-size_t SplitTotals::count_bytes() { return sizeof(int32_t) * 2 * kBlocks; }
+size_t SplitTotals::count_bytes() { return sizeof(int32_t) * (2 * kBlocks + 1); }
+int32_t* SplitTotals::next_tile() const { return counts + 2 * kBlocks; }
 
 void prepare_gemm() {
   prepare_gemm_wide();

@@ -46,10 +46,12 @@ struct GemmInput {
 };
 GemmInput make_gemm_input(ElementType type, const void* data, int64_t max_tokens, int k);
 
-// Where the blocks of a tile meet whose K is cut into segments. Products of one stream share it.
+// Where the blocks of a product meet: those of a tile whose K is cut into segments, and those that draw the
+// next of many tiles. Products of one stream share it.
 struct SplitTotals {
   float* totals = nullptr;    // device, total_bytes()
-  int32_t* counts = nullptr;  // device, count_bytes(), zero before the first product
+  int32_t* counts = nullptr;  // device, count_bytes(), zero before the first product and after each
+  int32_t* next_tile() const;
   static size_t total_bytes();
   static size_t count_bytes();
 };
@@ -80,6 +82,9 @@ struct GemmCall {
   // The groups' tokens were known before the kernel before this one let this one start: that kernel was a
   // narrow product, which does so after its own wait.
   bool groups_known = false;
+  // Tiles of group 0 go evenly between the others': where its many tokens keep the tensor cores busy and the
+  // others' weights the memory.
+  bool mixes_first_group = false;
 };
 void gemm(const GemmCall& call, int num_sms, cudaStream_t stream);
 // A product with so many tokens a group waits before it lets the next kernel start. Others are gemm_wide.h's.

@@ -36,7 +36,7 @@ constexpr int kOutputBytes = kTokens* OutputRow<kEpilogue>::kStride;
 // The reference implementation's roundings: each product to bf16, the gated value to bf16.
 __device__ __forceinline__ float gated_value(float gate, float up) {
   const float g = __bfloat162float(__float2bfloat16(gate)), u = __bfloat162float(__float2bfloat16(up));
-  return __bfloat162float(__float2bfloat16(g / (1.0f + __expf(-g)) * u));
+  return __bfloat162float(__float2bfloat16(__fdividef(g, 1.0f + __expf(-g)) * u));
 }
 
 // Puts a warpgroup's totals into its scratch, by token.
@@ -48,7 +48,7 @@ __device__ __forceinline__ void stage_totals(const Output& out, int group, int t
   if constexpr (kEpilogue == Epilogue::kGated) {
     const float gate_scale = out.scales ? out.scales[2 * tile] : 1.0f;
     const float up_scale = out.scales ? out.scales[2 * tile + 1] : 1.0f;
-    const float divisor = out.divisor_of_group ? out.divisor_of_group[group] : out.divisor;
+    const Divisor divisor(out.divisor_of_group ? out.divisor_of_group[group] : out.divisor);
     const int feature = warp * 8 + lane / 4;
 #pragma unroll
     for (int j = 0; j < kTokens / 8; ++j) {
@@ -57,7 +57,7 @@ __device__ __forceinline__ void stage_totals(const Output& out, int group, int t
         const float value = gated_value(gate_scale * total[4 * j + c], up_scale * total[4 * j + 2 + c]);
         uint8_t* row = scratch + (j * 8 + column + c) * kStride;
         if (out.gated_fp8) {
-          row[feature] = to_e4m3(__fdiv_rn(value, divisor));
+          row[feature] = to_e4m3(divisor.quotient(value));
         } else {
           reinterpret_cast<bf16*>(row)[feature] = __float2bfloat16(value);
         }

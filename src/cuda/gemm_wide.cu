@@ -6,9 +6,11 @@
 // and multiprocessor: that is what limits the tile now. In a block one thread copies, four or five stages
 // ahead, and two warpgroups multiply, 64 features each, with accumulators of one interval (gemm_order.h)
 // beside the totals, so that what becomes of a finished total (adding it to the segments before, writing it
-// out) happens while the next interval multiplies. A group's last tile is as narrow as its tokens let it be,
-// in steps of 32. The grid is persistent; tiles are dealt out in bands of 8 token tiles, so that the clusters
-// at work share weights and tokens in the L2 cache.
+// out) happens while the next interval multiplies. A group's tokens are cut into equal tiles, in steps of 32;
+// what is left over is a narrower tile. The grid is persistent. A cluster draws its next tile from a counter
+// when it begins one, so that narrow and wide ones, and those that wait for memory and those that do not,
+// need no even hand. Tiles lie in bands of 8 token tiles, so that the clusters at work share weights and
+// tokens in the L2 cache, and a group's narrower ones last.
 //
 // Floor: 2 * tokens * features * k / tensor rate (1500 TFLOP/s for FP8, at the clock that power leaves);
 // weights / memory bandwidth for groups of fewer than 250 tokens.
@@ -20,6 +22,7 @@
 #include "cuda/gemm_epilogue.cuh"
 #include "cuda/gemm_order.h"
 #include "cuda/gemm_wide.h"
+#include "cuda/gemm_wide_tiles.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/number_formats.cuh"
 #include "cuda/wgmma_wide.cuh"
@@ -27,99 +30,7 @@
 namespace outrider::cuda {
 namespace {
 
-constexpr int kWarpgroups = 2;  // that multiply
-constexpr int kConsumers = kWarpgroups * 128;
-constexpr int kThreads = kConsumers + 128;  // a whole warpgroup gives its registers to the consumers
-constexpr int kCluster = 2;                 // blocks
-constexpr int kBlockFeatures = kWarpgroups * kFeatureTile, kClusterFeatures = kCluster * kBlockFeatures;
-constexpr int kBand = 8;
-constexpr int kSums = kWidestTokens / 2;  // of a thread
-
-constexpr int kWeightBytes = kBlockFeatures * kBlockBytes;
-constexpr int kTokenStep = 32;
-constexpr int kMaxStages = 5;
-// Outputs of a warpgroup go to memory by way of shared memory in pieces of so many tokens.
-constexpr int kOutTokens = 96;
-constexpr int kOutRowBytes = kFeatureTile * 2;
-
-struct Shape {
-  int groups, features, k_blocks, splits;
-  const int32_t* token_begin;
-  int tokens;  // where there is no token_begin
-  Output output;
-};
-
-// Where K has segments, the totals of those so far lie in shared memory, which leaves room for fewer tokens
-// and a stage less.
-constexpr int kParkedTokens = 160;
-static_assert(kWidestTokens == kCluster * kWideBoxTokens[0] && kParkedTokens == kCluster * kWideBoxTokens[1]);
-__host__ __device__ constexpr int tile_tokens(int splits) {
-  return splits > 1 ? kParkedTokens : kWidestTokens;
-}
-__host__ __device__ constexpr int stages_of(int splits) { return splits > 1 ? kMaxStages - 1 : kMaxStages; }
-__host__ __device__ constexpr int stage_bytes(int splits) {
-  return kWeightBytes + tile_tokens(splits) * kBlockBytes;
-}
-__host__ __device__ constexpr int scratch_bytes(int splits) {  // of a warpgroup
-  return splits > 1 ? kParkedTokens / 2 * 128 * 4 : kOutTokens * kOutRowBytes;
-}
-constexpr int shared_bytes(int splits) {
-  return 1024 + stages_of(splits) * stage_bytes(splits) + kWarpgroups * scratch_bytes(splits) +
-         2 * kMaxStages * 8;
-}
-static_assert(shared_bytes(1) <= 227 * 1024 - 512 && shared_bytes(2) <= 227 * 1024 - 512);
-
-struct Schedule {
-  int tile_begin[kMaxGroups + 1];
-  int token_begin[kMaxGroups + 1];
-};
-
-struct Place {
-  int group, feature, token;
-  int outputs;  // tokens that the tile writes
-  int tokens;   // that it multiplies: a multiple of 32
-};
-
-__device__ __forceinline__ int feature_tiles_of(int features) {
-  return (features + kClusterFeatures - 1) / kClusterFeatures;
-}
-
-// By all threads; `schedule` is complete after the next barrier of the block.
-__device__ __forceinline__ void make_schedule(const Shape& shape, Schedule& schedule) {
-  if (threadIdx.x <= shape.groups) {
-    schedule.token_begin[threadIdx.x] = shape.token_begin  ? shape.token_begin[threadIdx.x]
-                                        : threadIdx.x == 0 ? 0
-                                                           : shape.tokens;
-  }
-  __syncthreads();
-  if (threadIdx.x > 0) return;
-  const int width = tile_tokens(shape.splits);
-  int tiles = 0;
-  for (int g = 0; g < shape.groups; ++g) {
-    schedule.tile_begin[g] = tiles;
-    const int tokens = schedule.token_begin[g + 1] - schedule.token_begin[g];
-    tiles += (tokens + width - 1) / width * feature_tiles_of(shape.features);
-  }
-  schedule.tile_begin[shape.groups] = tiles;
-}
-
-__device__ __forceinline__ Place place_of(const Shape& shape, const Schedule& schedule, int tile) {
-  Place at;
-  at.group = 0;
-  while (tile >= schedule.tile_begin[at.group + 1]) ++at.group;
-  const int begin = schedule.token_begin[at.group], end = schedule.token_begin[at.group + 1];
-  const int width = tile_tokens(shape.splits), feature_tiles = feature_tiles_of(shape.features);
-  const int token_tiles = (end - begin + width - 1) / width;
-  int local = tile - schedule.tile_begin[at.group];
-  const int band = local / (kBand * feature_tiles);
-  local -= band * kBand * feature_tiles;
-  const int band_tiles = min(kBand, token_tiles - band * kBand), feature_tile = local / band_tiles;
-  at.feature = feature_tile * kClusterFeatures;
-  at.token = begin + (band * kBand + local - feature_tile * band_tiles) * width;
-  at.outputs = min(width, end - at.token);  // the next tile's tokens are not this one's to write
-  at.tokens = (at.outputs + kTokenStep - 1) / kTokenStep * kTokenStep;
-  return at;
-}
+using namespace wide;
 
 struct Barriers {
   uint32_t base;
@@ -127,6 +38,25 @@ struct Barriers {
   __device__ uint32_t empty(int stage) const {
     return base + 8 * (kMaxStages + stage);
   }  // both blocks have read
+  // What the consumers are told with a stage: the tile that it belongs to, or kNoTile.
+  __device__ __forceinline__ void set_tile(int stage, int tile) const {
+    asm volatile("st.shared.s32 [%0], %1;" ::"r"(base + 16 * kMaxStages + 4 * stage), "r"(tile) : "memory");
+  }
+  __device__ __forceinline__ int tile(int stage) const {
+    int tile;
+    asm volatile("ld.shared.s32 %0, [%1];" : "=r"(tile) : "r"(base + 16 * kMaxStages + 4 * stage) : "memory");
+    return tile;
+  }
+};
+constexpr int kNoTile = -1;  // there are no more
+
+// Tells the cluster's second block what the first has drawn. That runs ahead by less than a ring of the
+// shortest tiles, a block of K each.
+constexpr int kDrawnSlots = 8;
+static_assert(kDrawnSlots >= kMaxStages + 2);
+struct Draws {
+  int drawn[kDrawnSlots];
+  uint64_t arrived[kDrawnSlots];  // barriers
 };
 
 struct Ring {
@@ -141,22 +71,24 @@ struct Ring {
 class Copier {
  public:
   __device__ __forceinline__ Copier(const CUtensorMap& weights, const CUtensorMap& tokens, const Shape& shape,
-                                    const Schedule& schedule, const Barriers& barriers, uint32_t stages)
+                                    const Schedule& schedule, const Barriers& barriers, uint32_t stages,
+                                    Draws& draws)
       : weights_(weights),
         tokens_(tokens),
         shape_(shape),
         schedule_(schedule),
         barriers_(barriers),
         stages_(stages),
+        draws_(draws),
         tiles_(schedule.tile_begin[shape.groups]) {}
 
   __device__ __forceinline__ void run() {
     Ring ring{stages_of(shape_.splits), 0, 1};
+    const int rank = cluster_rank(), part = tile_tokens(shape_.splits) / kCluster,
+              part_bytes = part * kBlockBytes;
     bool first = true;
-    for (int tile = blockIdx.x / kCluster; tile < tiles_; tile += gridDim.x / kCluster) {
-      const Place at = place_of(shape_, schedule_, tile);
-      const int part = tile_tokens(shape_.splits) / kCluster, part_bytes = part * kBlockBytes;
-      const int rank = cluster_rank();
+    for (tile_ = blockIdx.x / kCluster; tile_ < tiles_; tile_ = next_tile(rank)) {
+      const Place at = place_of(shape_, schedule_, tile_);
       weight_row_ = at.group * shape_.features + at.feature + rank * kBlockFeatures;
       token_row_ = at.token + rank * part;
       token_offset_ = kWeightBytes + rank * part_bytes;
@@ -173,17 +105,46 @@ class Copier {
           ring.advance();
         }
       }
-      for (; k < shape_.k_blocks; ++k) {
-        barrier_wait(barriers_.empty(ring.stage), ring.parity);
-        copy_weights(k, ring.stage);
-        copy_tokens(k, ring.stage);
-        ring.advance();
-      }
+      int value = 0;  // asked for now, and here when it is used
+      if (rank == 0) value = atomicAdd(shape_.next_tile, 1);
+      const int half = max(k, shape_.k_blocks / 2);
+      for (; k < half; ++k) copy_block(k, ring);
+      if (rank == 0) publish(value);
+      for (; k < shape_.k_blocks; ++k) copy_block(k, ring);
     }
+    barrier_wait(barriers_.empty(ring.stage), ring.parity);
+    barriers_.set_tile(ring.stage, kNoTile);
+    barrier_arrive(barriers_.full(ring.stage));
   }
 
  private:
+  __device__ __forceinline__ void copy_block(int k, Ring& ring) const {
+    barrier_wait(barriers_.empty(ring.stage), ring.parity);
+    copy_weights(k, ring.stage);
+    copy_tokens(k, ring.stage);
+    ring.advance();
+  }
+  // Every tile is followed by one draw; the last of them clears the counter for the next product.
+  __device__ __forceinline__ void publish(int value) {
+    if (value + 1 == tiles_) *shape_.next_tile = 0;
+    const int slot = tiles_done_ % kDrawnSlots;
+    draws_.drawn[slot] = value + gridDim.x / kCluster;
+    store_in_cluster(shared_address(&draws_.drawn[slot]), draws_.drawn[slot],
+                     shared_address(&draws_.arrived[slot]), 1);
+  }
+  __device__ __forceinline__ int next_tile(int rank) {
+    const int slot = tiles_done_ % kDrawnSlots;
+    if (rank > 0) {
+      const uint32_t arrived = shared_address(&draws_.arrived[slot]);
+      barrier_arrive_expecting(arrived, sizeof(int));
+      barrier_wait(arrived, tiles_done_ / kDrawnSlots % 2);
+    }
+    ++tiles_done_;
+    return *static_cast<volatile int*>(&draws_.drawn[slot]);
+  }
+
   __device__ __forceinline__ void copy_weights(int k, int stage) const {
+    barriers_.set_tile(stage, tile_);
     barrier_arrive_expecting(barriers_.full(stage), bytes_);
     copy_box(stages_ + stage * stage_bytes(shape_.splits), &weights_, k * kBlockBytes, weight_row_,
              barriers_.full(stage), kEvictNormal);
@@ -200,7 +161,9 @@ class Copier {
   const Schedule& schedule_;
   const Barriers barriers_;
   const uint32_t stages_;
+  Draws& draws_;
   const int tiles_;
+  int tile_ = 0, tiles_done_ = 0;
   int weight_row_ = 0, token_row_ = 0, token_offset_ = 0, bytes_ = 0;  // of the tile
   bool has_tokens_ = false;
 };
@@ -224,10 +187,12 @@ class Consumer {
         ring_{stages_of(shape.splits), 0, 0} {}
 
   __device__ __forceinline__ void run(const Schedule& schedule) {
-    const int tiles = uniform(schedule.tile_begin[shape_.groups]);
     WideSums sum, total;
     clear(total);
-    for (int tile = blockIdx.x / kCluster; tile < tiles; tile += gridDim.x / kCluster) {
+    for (;;) {
+      barrier_wait(barriers_.full(ring_.stage), ring_.parity);
+      const int tile = uniform(barriers_.tile(ring_.stage));
+      if (tile == kNoTile) break;
       const Place at = place_of(shape_, schedule, tile);
       for (int s = 0; s < shape_.splits; ++s) {
         int blocks = segment_begin(shape_.k_blocks, shape_.splits, s + 1) -
@@ -381,7 +346,7 @@ class Consumer {
     const Output& out = shape_.output;
     const float gate_scale = out.scales ? out.scales[2 * tile] : 1.0f;
     const float up_scale = out.scales ? out.scales[2 * tile + 1] : 1.0f;
-    const float divisor = out.divisor_of_group ? out.divisor_of_group[finished_.group] : out.divisor;
+    const Divisor divisor(out.divisor_of_group ? out.divisor_of_group[finished_.group] : out.divisor);
     const int size = out.gated_fp8 ? 1 : 2, row_bytes = kFeatureTile / 2 * size;
     const int stride = row_bytes + 16;  // padded against bank conflicts
     const int64_t y_stride = int64_t{shape_.features} / 2 * size;
@@ -400,7 +365,7 @@ class Consumer {
           const float value = gated_value(gate_scale * total[i], up_scale * total[i + 2]);
           uint8_t* to = mine + (j * 8 + c) * stride;
           if (out.gated_fp8) {
-            *to = to_e4m3(__fdiv_rn(value, divisor));
+            *to = to_e4m3(divisor.quotient(value));
           } else {
             *reinterpret_cast<bf16*>(to) = __float2bfloat16(value);
           }
@@ -463,6 +428,7 @@ __global__ void __cluster_dims__(kCluster, 1, 1) __launch_bounds__(kThreads, 1)
   uint8_t* scratches = stages + stages_of(shape.splits) * stage_bytes(shape.splits);
   const Barriers barriers{shared_address(scratches + kWarpgroups * scratch_bytes(shape.splits))};
   __shared__ Schedule schedule;
+  __shared__ Draws draws;
   let_next_start();
   if (shape.groups > 1) wait_for_previous();  // the groups' bounds come from another kernel
   if (threadIdx.x == kConsumers) {
@@ -472,6 +438,7 @@ __global__ void __cluster_dims__(kCluster, 1, 1) __launch_bounds__(kThreads, 1)
       barrier_init(barriers.full(stage), 1);
       barrier_init(barriers.empty(stage), kWarpgroups * kCluster);
     }
+    for (uint64_t& arrived : draws.arrived) barrier_init(shared_address(&arrived), 1);
     barrier_init_fence();
   }
   make_schedule(shape, schedule);
@@ -479,7 +446,7 @@ __global__ void __cluster_dims__(kCluster, 1, 1) __launch_bounds__(kThreads, 1)
   if (threadIdx.x >= kConsumers) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
     if (threadIdx.x == kConsumers) {
-      Copier(weights, tokens, shape, schedule, barriers, shared_address(stages)).run();
+      Copier(weights, tokens, shape, schedule, barriers, shared_address(stages), draws).run();
     }
     __syncwarp();
   } else {
@@ -502,11 +469,18 @@ void run(const GemmCall& call, int num_sms, cudaStream_t stream) {
   const Output output{
       call.y, w.features, w.scales, call.output == OutputType::kFp8, call.divisor, call.divisor_of_group,
       nullptr};
-  const Shape shape{w.groups,         w.features,          w.k / block, w.splits,
-                    call.token_begin, call.tokens_a_group, output};
+  const Shape shape{w.groups,
+                    w.features,
+                    w.k / block,
+                    w.splits,
+                    call.token_begin,
+                    call.tokens_a_group,
+                    call.mixes_first_group,
+                    call.split.next_tile(),
+                    output};
   int clusters = std::min(num_sms / kCluster, resident_clusters);
   if (w.groups == 1) {  // no more than there is work for
-    const int width = tile_tokens(w.splits);
+    const int width = width_of(call.tokens_a_group, w.splits);
     clusters = std::min(clusters, (w.features + kClusterFeatures - 1) / kClusterFeatures *
                                       ((call.tokens_a_group + width - 1) / width));
   }

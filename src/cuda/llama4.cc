@@ -4,6 +4,13 @@
 
 namespace outrider::cuda {
 
+namespace {
+
+// Up to so many rows experts wait for their weights rather than for the tensor cores.
+constexpr int kMixedRows = 4096;
+
+}  // namespace
+
 void Llama4::forward(const Step& step, cudaStream_t stream) {
   rows_ = step.batch.num_rows;
   stream_ = stream;
@@ -126,6 +133,8 @@ void Llama4::few_experts(const AddNormRoute& route, const DeviceLayer& w, const 
 void Llama4::many_experts(const AddNormRoute& route, const DeviceLayer& w, const Step& step) {
   const DeviceLinear& gate_up = w.experts.gate_up;
   const int top_k = config_.num_experts_per_token, pairs = rows_ * top_k;
+  const int expected = (2 * pairs + config_.num_experts - 1) / config_.num_experts;  // twice an even share
+  const bool mixed = w.all_experts.gate_up.w.groups > 0 && !is_narrow(expected);
   add_norm_route(route, stream_);
   dispatch({rows_,
             config_.hidden_size,
@@ -138,11 +147,12 @@ void Llama4::many_experts(const AddNormRoute& route, const DeviceLayer& w, const
             score_of_pair_,
             gate_up.input_scale_of_group,
             place_of_pair_,
-            expert_begin_,
-            {gate_up.w.type, expert_in_.data, 1.0f}},
+            expert_begin_ + 1,
+            {gate_up.w.type, mixed ? mixed_in_.data : expert_in_.data, 1.0f},
+            mixed ? rows_ : 0},
            stream_);
+  if (mixed) return mixed_experts(w);
 
-  const int expected = (2 * pairs + config_.num_experts - 1) / config_.num_experts;  // twice an even share
   const auto experts = [&](GemmCall call) {
     call.groups_known = is_narrow(1, rows_);  // the shared expert's product came between
     return call;
@@ -150,14 +160,29 @@ void Llama4::many_experts(const AddNormRoute& route, const DeviceLayer& w, const
   gemm(gated(product(w.shared_expert.gate_up, shared_in_, nullptr, step.row_range, rows_), shared_act_,
              w.shared_expert.down),
        num_sms_, stream_);
-  gemm(experts(gated(product(gate_up, expert_in_, nullptr, expert_begin_, expected), expert_act_,
+  gemm(experts(gated(product(gate_up, expert_in_, nullptr, expert_begin_ + 1, expected), expert_act_,
                      w.experts.down)),
        num_sms_, stream_);
   gemm(product(w.shared_expert.down, shared_act_, update_, step.row_range, rows_), num_sms_, stream_);
-  gemm(experts(product(w.experts.down, expert_act_, expert_out_, expert_begin_, expected)), num_sms_,
+  gemm(experts(product(w.experts.down, expert_act_, expert_out_, expert_begin_ + 1, expected)), num_sms_,
        stream_);
   pending_update_ = update_;
   pending_experts_ = expert_out_;
+  pending_places_ = place_of_pair_;
+}
+
+// The shared expert's rows and behind them the pairs, expert by expert, as one product: the tensor cores work
+// on the one while weights of the others come from memory.
+void Llama4::mixed_experts(const DeviceLayer& w) {
+  const DeviceLinear &gate_up = w.all_experts.gate_up, &down = w.all_experts.down;
+  const auto mixed = [&](GemmCall call) {
+    call.mixes_first_group = rows_ <= kMixedRows;
+    return call;
+  };
+  gemm(mixed(gated(product(gate_up, mixed_in_, nullptr, expert_begin_, rows_), mixed_act_, down)), num_sms_,
+       stream_);
+  gemm(mixed(product(down, mixed_act_, update_, expert_begin_, rows_)), num_sms_, stream_);
+  pending_update_ = pending_experts_ = update_;
   pending_places_ = place_of_pair_;
 }
 

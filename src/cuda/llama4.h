@@ -77,6 +77,7 @@ class Llama4 {
   void moe(const Step& step, int l);
   void few_experts(const AddNormRoute& route, const DeviceLayer& w, const Step& step);
   void many_experts(const AddNormRoute& route, const DeviceLayer& w, const Step& step);
+  void mixed_experts(const DeviceLayer& w);
   void dense_mlp(const Step& step, int l);
   AddNorm add_norm_call(const void* weight, const Input& out, const DeviceLinear& next) const;
   GemmCall product(const DeviceLinear& linear, const Input& x, void* y, const int32_t* range,
@@ -103,11 +104,13 @@ class Llama4 {
   float* partials_ = nullptr;
   SplitTotals split_totals_;
   Input attention_in_, context_in_, shared_in_, expert_in_, shared_act_, expert_act_, dense_act_, logit_in_;
-  Input few_in_, few_act_;      // [2 * kFewTokens, ...]
+  Input few_in_, few_act_;  // [2 * kFewTokens, ...]
+  Input mixed_in_,
+      mixed_act_;  // shared_in_ and expert_in_ as one, shared_act_ and expert_act_: [rows + pairs, ...]
   int32_t* choices_ = nullptr;  // [layers, pairs]: expert_of_pair_ of each layer
   // Routing of the current layer. A pair is (row, rank of the expert): row * experts_per_token + rank.
   int32_t *expert_of_pair_ = nullptr, *rank_of_pair_ = nullptr, *place_of_pair_ = nullptr;  // [pairs]
-  int32_t *count_of_expert_ = nullptr, *expert_begin_ = nullptr;                            // [experts + 1]
+  int32_t *count_of_expert_ = nullptr, *expert_begin_ = nullptr;  // [experts + 1], [experts + 2]
   float* score_of_pair_ = nullptr;
 
   // What the last sub-layer added, not yet in the residual stream: the next norm adds it.

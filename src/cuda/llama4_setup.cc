@@ -48,7 +48,7 @@ struct Buffers {
     place_of_pair = take(4 * pairs);
     score_of_pair = take(4 * pairs);
     count_of_expert = take(4 * int64_t{c.num_experts} + 4);
-    expert_begin = take(4 * int64_t{c.num_experts} + 4);
+    expert_begin = take(4 * int64_t{c.num_experts} + 8);
     logit_in = take(kBf16 * limits.max_logit_rows * hidden);
     split_totals = take(static_cast<int64_t>(SplitTotals::total_bytes()));
     split_counts = take(static_cast<int64_t>(SplitTotals::count_bytes()));
@@ -164,6 +164,7 @@ void Llama4::allocate() {
   score_of_pair_ = reinterpret_cast<float*>(base + at.score_of_pair);
   count_of_expert_ = reinterpret_cast<int32_t*>(base + at.count_of_expert);
   expert_begin_ = reinterpret_cast<int32_t*>(base + at.expert_begin);
+  check(cudaMemset(expert_begin_, 0, sizeof(int32_t)), "cudaMemset");
 
   const int64_t rows = limits_.max_rows, pairs = rows * config_.num_experts_per_token;
   attention_in_ = make_input(at.attention_in, rows, config_.hidden_size);
@@ -175,6 +176,8 @@ void Llama4::allocate() {
   dense_act_ = make_input(at.dense_act, rows, config_.intermediate_size_mlp);
   few_in_ = make_input(at.few_in, 2 * kFewTokens, config_.hidden_size);
   few_act_ = make_input(at.few_act, 2 * kFewTokens, config_.intermediate_size);
+  mixed_in_ = make_input(at.shared_in, rows + pairs, config_.hidden_size);
+  mixed_act_ = make_input(at.shared_act, rows + pairs, config_.intermediate_size);
   logit_in_ = make_input(at.logit_in, limits_.max_logit_rows, config_.hidden_size);
 }
 

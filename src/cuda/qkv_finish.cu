@@ -84,7 +84,7 @@ __device__ __forceinline__ void normalise(Lane<kHeadDim>& x, float eps) {
 // K of one position: a lane's channels lie in one 16-byte piece of the image.
 template <KvDtype kDtype, int kHeadDim>
 __device__ __forceinline__ void store_key(uint8_t* image, int position, const Lane<kHeadDim>& x,
-                                          float scale) {
+                                          const Divisor& scale) {
   constexpr int kCount = Lane<kHeadDim>::kCount;
   uint8_t* to =
       image + KvImage<kDtype, kHeadDim>::key_offset(position, static_cast<int>(threadIdx.x % 32) * kCount);
@@ -92,7 +92,7 @@ __device__ __forceinline__ void store_key(uint8_t* image, int position, const La
   for (int i = 0; i < kCount; i += 2) {
     const float a = x.value[i], b = x.value[i + 1];
     if constexpr (kDtype == KvDtype::kFp8E4m3) {
-      *reinterpret_cast<uint16_t*>(to + i) = to_e4m3x2(__fdiv_rn(a, scale), __fdiv_rn(b, scale));
+      *reinterpret_cast<uint16_t*>(to + i) = to_e4m3x2(scale.quotient(a), scale.quotient(b));
     } else {
       *reinterpret_cast<__nv_bfloat162*>(to + 2 * i) = __floats2bfloat162_rn(a, b);
     }
@@ -101,14 +101,14 @@ __device__ __forceinline__ void store_key(uint8_t* image, int position, const La
 
 template <KvDtype kDtype, int kHeadDim>
 __device__ __forceinline__ void store_value(uint8_t* image, int position, const Lane<kHeadDim>& x,
-                                            float scale) {
+                                            const Divisor& scale) {
   constexpr int kCount = Lane<kHeadDim>::kCount;
 #pragma unroll
   for (int i = 0; i < kCount; ++i) {
     uint8_t* to = image + KvImage<kDtype, kHeadDim>::value_offset(
                               position, static_cast<int>(threadIdx.x % 32) * kCount + i);
     if constexpr (kDtype == KvDtype::kFp8E4m3) {
-      *to = to_e4m3(__fdiv_rn(x.value[i], scale));
+      *to = to_e4m3(scale.quotient(x.value[i]));
     } else {
       *reinterpret_cast<bf16*>(to) = __float2bfloat16(x.value[i]);
     }
@@ -120,11 +120,73 @@ __device__ __forceinline__ float temperature(const QkvFinish& call, int position
   return 1.0f + call.attn_scale * logf(1.0f + steps);
 }
 
-template <KvDtype kDtype, int kHeadDim>
+__device__ __forceinline__ uint8_t* page_of(const QkvFinish& call, int row) {
+  const Batch& batch = call.batch;
+  const int32_t* pages =
+      batch.pages + (batch.sequence_of_row[row] * batch.num_groups + call.page_group) * batch.blocks_per_row;
+  return call.cache.base + pages[batch.positions[row] / kPagePositions] * call.cache.page_stride;
+}
+
+// V of kValueRows rows from `first` on into FP8 images, where a channel's positions are neighbours: 16 bytes
+// at once if the rows are neighbours that fill them. A thread takes two channels of every row.
+constexpr int kValueRows = 16;
+template <int kHeadDim>
+__device__ __forceinline__ void finish_values(const QkvFinish& call, int first) {
+  using Image = KvImage<KvDtype::kFp8E4m3, kHeadDim>;
+  const Batch& batch = call.batch;
+  const int rows = min(kValueRows, batch.num_rows - first), kv_heads = call.cache.kv_heads;
+  const int last = first + rows - 1, position = batch.positions[first] % kPagePositions;
+  const bool together = rows == kValueRows && position % kValueRows == 0 &&
+                        batch.sequence_of_row[first] == batch.sequence_of_row[last];
+  uint8_t* const page = page_of(call, first);
+  const Divisor scale(call.cache.v_scale);
+  const int64_t stride = int64_t{call.heads + 2 * kv_heads} * kHeadDim;
+  wait_for_previous();
+  const bf16* v = static_cast<const bf16*>(call.qkv) + first * stride + (call.heads + kv_heads) * kHeadDim;
+  for (int channel = 2 * threadIdx.x; channel < kv_heads * kHeadDim; channel += 2 * kThreads) {
+    const int head = channel / kHeadDim, in_head = channel % kHeadDim;
+    __nv_bfloat162 pair[kValueRows];
+#pragma unroll
+    for (int r = 0; r < kValueRows; ++r) {
+      pair[r] = *reinterpret_cast<const __nv_bfloat162*>(v + min(r, rows - 1) * stride + channel);
+    }
+    uint32_t codes[2][kValueRows / 4] = {};  // of a channel
+#pragma unroll
+    for (int r = 0; r < kValueRows; ++r) {
+      const float2 x = __bfloat1622float2(pair[r]);
+      const uint16_t both = to_e4m3x2(scale.quotient(x.x), scale.quotient(x.y));
+      codes[0][r / 4] |= (both & 0xFFu) << r % 4 * 8;
+      codes[1][r / 4] |= (both >> 8 & 0xFFu) << r % 4 * 8;
+    }
+#pragma unroll
+    for (int c = 0; c < 2; ++c) {
+      uint8_t* const image = page + head * call.cache.head_bytes;
+      if (together) {
+        *reinterpret_cast<uint4*>(image + Image::value_offset(position, in_head + c)) =
+            make_uint4(codes[c][0], codes[c][1], codes[c][2], codes[c][3]);
+        continue;
+      }
+#pragma unroll
+      for (int r = 0; r < kValueRows; ++r) {
+        if (r >= rows) continue;
+        uint8_t* const own = page_of(call, first + r) + head * call.cache.head_bytes;
+        own[Image::value_offset(batch.positions[first + r] % kPagePositions, in_head + c)] =
+            codes[c][r / 4] >> r % 4 * 8 & 0xFF;
+      }
+    }
+  }
+}
+
+// kManyRows: the first blocks take V of kValueRows rows each, the others a row each but for V.
+template <KvDtype kDtype, int kHeadDim, bool kManyRows>
 __global__ void __launch_bounds__(kThreads) finish(const QkvFinish call) {
   let_next_start();
   const Batch& batch = call.batch;
-  const int row = blockIdx.x, warps = gridDim.y * kWarps, kv_heads = call.cache.kv_heads;
+  const int block = blockIdx.x, value_blocks = kManyRows ? (batch.num_rows + kValueRows - 1) / kValueRows : 0;
+  if constexpr (kManyRows) {
+    if (block < value_blocks) return finish_values<kHeadDim>(call, block * kValueRows);
+  }
+  const int row = block - value_blocks, warps = gridDim.y * kWarps, kv_heads = call.cache.kv_heads;
   const int warp = blockIdx.y * kWarps + threadIdx.x / 32;
   const int position = batch.positions[row];
   const bool rotates = call.rope_frequencies != nullptr;
@@ -139,30 +201,38 @@ __global__ void __launch_bounds__(kThreads) finish(const QkvFinish call) {
       static_cast<const bf16*>(call.qkv) + int64_t{row} * (call.heads + 2 * kv_heads) * kHeadDim;
   bf16* q_out = static_cast<bf16*>(call.q) + int64_t{row} * call.heads * kHeadDim;
   const float factor = rotates ? 1.0f : temperature(call, position);
-  const int32_t* pages =
-      batch.pages + (batch.sequence_of_row[row] * batch.num_groups + call.page_group) * batch.blocks_per_row;
-  uint8_t* page = call.cache.base + pages[position / kPagePositions] * call.cache.page_stride;
+  uint8_t* page = page_of(call, row);
+  const Divisor k_scale(call.cache.k_scale), v_scale(call.cache.v_scale);
   wait_for_previous();
-  const bf16* k_in = q_in + call.heads * kHeadDim;
-  for (int unit = warp; unit < call.heads + kv_heads; unit += warps) {
-    if (unit < call.heads) {
-      Lane<kHeadDim> x = load_head<kHeadDim>(q_in + unit * kHeadDim);
-      if (rotates) {
-        turn(x);
-      } else {
+  const int units = call.heads + kv_heads;
+  constexpr int kAtOnce = kManyRows ? 3 : 1;  // whose loads overlap
+  for (int begin = warp; begin < units; begin += kAtOnce * warps) {
+    Lane<kHeadDim> x[kAtOnce];
 #pragma unroll
-        for (float& value : x.value) value *= factor;
-      }
-      store_head(q_out + unit * kHeadDim, x);
-      continue;
+    for (int i = 0; i < kAtOnce; ++i) {
+      const int unit = begin + i * warps;  // q's and k's heads are neighbours
+      if (unit < units) x[i] = load_head<kHeadDim>(q_in + unit * kHeadDim);
     }
-    const int head = unit - call.heads;
-    uint8_t* image = page + head * call.cache.head_bytes;
-    Lane<kHeadDim> k = load_head<kHeadDim>(k_in + head * kHeadDim);
-    if (rotates) turn(k);
-    store_key<kDtype>(image, position % kPagePositions, k, call.cache.k_scale);
-    store_value<kDtype>(image, position % kPagePositions,
-                        load_head<kHeadDim>(k_in + (kv_heads + head) * kHeadDim), call.cache.v_scale);
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      const int unit = begin + i * warps, head = unit - call.heads;
+      if (unit >= units) continue;
+      if (rotates) turn(x[i]);
+      if (head < 0) {
+        if (!rotates) {
+#pragma unroll
+          for (float& value : x[i].value) value *= factor;
+        }
+        store_head(q_out + unit * kHeadDim, x[i]);
+        continue;
+      }
+      uint8_t* image = page + head * call.cache.head_bytes;
+      store_key<kDtype>(image, position % kPagePositions, x[i], k_scale);
+      if constexpr (!kManyRows) {
+        store_value<kDtype>(image, position % kPagePositions,
+                            load_head<kHeadDim>(q_in + (units + head) * kHeadDim), v_scale);
+      }
+    }
   }
 }
 
@@ -174,13 +244,19 @@ void qkv_finish(const QkvFinish& call, cudaStream_t stream) {
   if ((!fp8 && cache.dtype != KvDtype::kBf16) || (cache.head_dim != 64 && cache.head_dim != 128)) {
     throw DeviceError("qkv_finish: no kernel for heads of " + std::to_string(cache.head_dim));
   }
-  const auto kernel = cache.head_dim == 128
-                          ? (fp8 ? finish<KvDtype::kFp8E4m3, 128> : finish<KvDtype::kBf16, 128>)
-                          : (fp8 ? finish<KvDtype::kFp8E4m3, 64> : finish<KvDtype::kBf16, 64>);
   constexpr int kFewRows = 32;
-  const int blocks_a_row =
-      call.batch.num_rows > kFewRows ? 1 : (call.heads + cache.kv_heads + kWarps - 1) / kWarps;
-  launch(kernel, dim3(call.batch.num_rows, blocks_a_row), kThreads, 0, stream, call);
+  const int rows = call.batch.num_rows;
+  if (fp8 && rows > kFewRows) {
+    const auto kernel =
+        cache.head_dim == 128 ? finish<KvDtype::kFp8E4m3, 128, true> : finish<KvDtype::kFp8E4m3, 64, true>;
+    launch(kernel, rows + (rows + kValueRows - 1) / kValueRows, kThreads, 0, stream, call);
+    return;
+  }
+  const auto kernel = cache.head_dim == 128
+                          ? (fp8 ? finish<KvDtype::kFp8E4m3, 128, false> : finish<KvDtype::kBf16, 128, false>)
+                          : (fp8 ? finish<KvDtype::kFp8E4m3, 64, false> : finish<KvDtype::kBf16, 64, false>);
+  const int blocks_a_row = rows > kFewRows ? 1 : (call.heads + cache.kv_heads + kWarps - 1) / kWarps;
+  launch(kernel, dim3(rows, blocks_a_row), kThreads, 0, stream, call);
 }
 
 }  // namespace outrider::cuda

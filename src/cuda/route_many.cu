@@ -14,20 +14,19 @@ constexpr int kManyRows = 512;  // from here on blocks of several rows fill the 
 
 __device__ __forceinline__ int vector_begin(int v) { return (v * kRowThreads + threadIdx.x) * kVector; }
 
-// Stores the row's residual and the inputs of the shared expert and of dispatch; `packed`: the thread's part
-// of it.
-__device__ __forceinline__ void norm_row(const AddNormRoute& call, int row, float* scratch,
+// Stores the row's residual and the inputs of the shared expert and of dispatch. `x`: the thread's part of
+// the new residual; `packed`: of its norm.
+__device__ __forceinline__ void norm_row(const AddNormRoute& call, int row, const RawRow& weight,
+                                         float* scratch, Vector (&x)[kRowVectors],
                                          int4 (&packed)[kRowVectors]) {
   const AddNorm& norm = call.norm;
-  Vector x[kRowVectors];
-  add_updates(norm, row, x);
 #pragma unroll
   for (int v = 0; v < kRowVectors; ++v) {
     const int i = vector_begin(v);
     if (i >= norm.hidden || (!norm.update && !norm.expert_out)) continue;
     store_bf16(static_cast<bf16*>(norm.residual) + int64_t{row} * norm.hidden + i, x[v]);
   }
-  normalize(norm, load_row(norm.weight, norm.hidden), x, scratch);
+  normalize(norm, weight, x, scratch);
 #pragma unroll
   for (int v = 0; v < kRowVectors; ++v) {
     const int i = vector_begin(v);
@@ -61,21 +60,32 @@ __global__ void __launch_bounds__(kRowThreads) route_kernel(const __grid_constan
   __shared__ float partial[kRows][kMaxExperts][kWarps];
   __shared__ float logits[kRows][kMaxExperts];
   let_next_start();
-  wait_for_previous();
   const int first = blockIdx.x * kRows, hidden = call.norm.hidden;
+  const RawRow norm_weight = load_row(call.norm.weight, hidden);
+  wait_for_previous();
   int4 x[kRows][kRowVectors];
+  {
+    Vector updated[kRows][kRowVectors];  // of all rows before any is used: their loads overlap
 #pragma unroll
-  for (int r = 0; r < kRows; ++r) {
-    if (first + r < call.norm.rows) norm_row(call, first + r, scratch, x[r]);
+    for (int r = 0; r < kRows; ++r) add_updates(call.norm, min(first + r, call.norm.rows - 1), updated[r]);
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      if (first + r < call.norm.rows) norm_row(call, first + r, norm_weight, scratch, updated[r], x[r]);
+    }
   }
+  const auto weights_of = [&](int e) {
+    return load_row(static_cast<const bf16*>(call.router) + int64_t{min(e, call.experts - 1)} * hidden,
+                    hidden);
+  };
+  RawRow next = weights_of(0);
   for (int e = 0; e < call.experts; ++e) {
-    const bf16* w = static_cast<const bf16*>(call.router) + int64_t{e} * hidden;
+    const RawRow w = next;
+    next = weights_of(e + 1);
     float dot[kRows] = {};
 #pragma unroll
     for (int v = 0; v < kRowVectors; ++v) {
-      const int i = vector_begin(v);
-      if (i >= hidden) continue;
-      const Vector weight = load_vector(w + i);
+      if (vector_begin(v) >= hidden) continue;
+      const Vector weight = unpacked(w.piece[v]);
 #pragma unroll
       for (int r = 0; r < kRows; ++r) {
         const Vector row = unpacked(x[r][v]);

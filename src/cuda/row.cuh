@@ -53,11 +53,12 @@ __device__ __forceinline__ void round_to_bf16(Vector& v) {
 __device__ __forceinline__ void store_input(ElementType type, void* data, int64_t index, const Vector& v,
                                             float scale) {
   if (type == ElementType::kBf16) return store_bf16(static_cast<bf16*>(data) + index, v);
+  const Divisor divisor(scale);
   uint2 codes;
   auto* pairs = reinterpret_cast<uint16_t*>(&codes);
 #pragma unroll
   for (int i = 0; i < kVector / 2; ++i) {
-    pairs[i] = to_e4m3x2(__fdiv_rn(v.value[2 * i], scale), __fdiv_rn(v.value[2 * i + 1], scale));
+    pairs[i] = to_e4m3x2(divisor.quotient(v.value[2 * i]), divisor.quotient(v.value[2 * i + 1]));
   }
   *reinterpret_cast<uint2*>(static_cast<uint8_t*>(data) + index) = codes;
 }

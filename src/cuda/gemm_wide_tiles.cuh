@@ -1,0 +1,132 @@
+// What a block of gemm_wide.cu has in shared memory, and which tile is which.
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/gemm_epilogue.cuh"
+#include "cuda/gemm_order.h"
+#include "cuda/gemm_wide.h"
+#include "cuda/wgmma_wide.cuh"
+
+namespace outrider::cuda::wide {
+
+inline constexpr int kWarpgroups = 2;  // that multiply
+inline constexpr int kConsumers = kWarpgroups * 128;
+inline constexpr int kThreads = kConsumers + 128;  // a whole warpgroup gives its registers to the consumers
+inline constexpr int kCluster = 2;                 // blocks
+inline constexpr int kBlockFeatures = kWarpgroups * kFeatureTile,
+                     kClusterFeatures = kCluster * kBlockFeatures;
+inline constexpr int kBand = 8;
+inline constexpr int kSums = kWidestTokens / 2;  // of a thread
+
+inline constexpr int kWeightBytes = kBlockFeatures * kBlockBytes;
+inline constexpr int kTokenStep = 32;
+inline constexpr int kMaxStages = 5;
+// Outputs of a warpgroup go to memory by way of shared memory in pieces of so many tokens.
+inline constexpr int kOutTokens = 96;
+inline constexpr int kOutRowBytes = kFeatureTile * 2;
+
+struct Shape {
+  int groups, features, k_blocks, splits;
+  const int32_t* token_begin;
+  int tokens;  // where there is no token_begin
+  bool mixes_first_group;
+  int32_t* next_tile;
+  Output output;
+};
+
+// Where K has segments, the totals of those so far lie in shared memory, which leaves room for fewer tokens
+// and a stage less.
+inline constexpr int kParkedTokens = 160;
+static_assert(kWidestTokens == kCluster * kWideBoxTokens[0] && kParkedTokens == kCluster * kWideBoxTokens[1]);
+__host__ __device__ constexpr int tile_tokens(int splits) {
+  return splits > 1 ? kParkedTokens : kWidestTokens;
+}
+__host__ __device__ constexpr int stages_of(int splits) { return splits > 1 ? kMaxStages - 1 : kMaxStages; }
+__host__ __device__ constexpr int stage_bytes(int splits) {
+  return kWeightBytes + tile_tokens(splits) * kBlockBytes;
+}
+__host__ __device__ constexpr int scratch_bytes(int splits) {  // of a warpgroup
+  return splits > 1 ? kParkedTokens / 2 * 128 * 4 : kOutTokens * kOutRowBytes;
+}
+inline constexpr int shared_bytes(int splits) {
+  return 1024 + stages_of(splits) * stage_bytes(splits) + kWarpgroups * scratch_bytes(splits) +
+         2 * kMaxStages * 8 + kMaxStages * 4;
+}
+static_assert(shared_bytes(1) <= 227 * 1024 - 768 && shared_bytes(2) <= 227 * 1024 - 768);
+
+// Tokens of a tile of a group that has so many.
+__host__ __device__ constexpr int width_of(int tokens, int splits) {
+  const int tiles = (tokens + tile_tokens(splits) - 1) / tile_tokens(splits);
+  return tiles <= 1 ? tile_tokens(splits)
+                    : ((tokens + tiles - 1) / tiles + kTokenStep - 1) / kTokenStep * kTokenStep;
+}
+
+struct Schedule {
+  int tile_begin[kMaxGroups + 1];
+  int token_begin[kMaxGroups + 1];
+  int width[kMaxGroups];
+};
+
+struct Place {
+  int group, feature, token;
+  int outputs;  // tokens that the tile writes
+  int tokens;   // that it multiplies: a multiple of 32
+};
+
+__device__ __forceinline__ int feature_tiles_of(int features) {
+  return (features + kClusterFeatures - 1) / kClusterFeatures;
+}
+
+// By all threads; `schedule` is complete after the next barrier of the block.
+__device__ __forceinline__ void make_schedule(const Shape& shape, Schedule& schedule) {
+  if (threadIdx.x <= shape.groups) {
+    schedule.token_begin[threadIdx.x] = shape.token_begin  ? shape.token_begin[threadIdx.x]
+                                        : threadIdx.x == 0 ? 0
+                                                           : shape.tokens;
+  }
+  __syncthreads();
+  if (threadIdx.x > 0) return;
+  int tiles = 0;
+  for (int g = 0; g < shape.groups; ++g) {
+    schedule.tile_begin[g] = tiles;
+    const int tokens = schedule.token_begin[g + 1] - schedule.token_begin[g];
+    const int width = schedule.width[g] = width_of(tokens, shape.splits);
+    tiles += (tokens + width - 1) / width * feature_tiles_of(shape.features);
+  }
+  schedule.tile_begin[shape.groups] = tiles;
+}
+
+// The tile that is `drawn`-th.
+__device__ __forceinline__ int tile_of(const Shape& shape, const Schedule& schedule, int drawn) {
+  if (!shape.mixes_first_group) return drawn;
+  const uint32_t first = schedule.tile_begin[1], all = schedule.tile_begin[shape.groups];
+  const uint32_t of_first = drawn * first / all;  // before this one
+  return (drawn + 1) * first / all > of_first ? of_first : first + drawn - of_first;
+}
+
+__device__ __forceinline__ Place place_of(const Shape& shape, const Schedule& schedule, int drawn) {
+  const int tile = tile_of(shape, schedule, drawn);
+  Place at;
+  at.group = 0;
+  while (tile >= schedule.tile_begin[at.group + 1]) ++at.group;
+  const int begin = schedule.token_begin[at.group], end = schedule.token_begin[at.group + 1];
+  const int width = schedule.width[at.group], feature_tiles = feature_tiles_of(shape.features);
+  const int full_tiles = (end - begin) / width;  // along the tokens
+  int local = tile - schedule.tile_begin[at.group];
+  if (local >= full_tiles * feature_tiles) {
+    at.feature = (local - full_tiles * feature_tiles) * kClusterFeatures;
+    at.token = begin + full_tiles * width;
+  } else {
+    const int band = local / (kBand * feature_tiles);
+    local -= band * kBand * feature_tiles;
+    const int band_tiles = min(kBand, full_tiles - band * kBand), feature_tile = local / band_tiles;
+    at.feature = feature_tile * kClusterFeatures;
+    at.token = begin + (band * kBand + local - feature_tile * band_tiles) * width;
+  }
+  at.outputs = min(width, end - at.token);  // the next tile's tokens are not this one's to write
+  at.tokens = (at.outputs + kTokenStep - 1) / kTokenStep * kTokenStep;
+  return at;
+}
+
+}  // namespace outrider::cuda::wide
