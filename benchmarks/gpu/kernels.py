@@ -1,7 +1,7 @@
 """Sums what `ncu --csv --page raw --metrics gpu__time_duration.sum` says of a program's kernels.
 
   ncu --clock-control none --metrics gpu__time_duration.sum --csv --page raw --log-file kernels.csv \\
-    -k 'regex:^(?!generate|bind)' bench_step FOLDER prompt:1024
+    -k 'regex:^(?!generate|bind|transpose)' bench_step FOLDER prompt:1024
   python3 benchmarks/gpu/kernels.py kernels.csv
 
 One line a kernel, in the order of first launch: launches, microseconds in all, median, share. ncu runs kernels one by one, at
