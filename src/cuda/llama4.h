@@ -105,8 +105,8 @@ class Llama4 {
   SplitTotals split_totals_;
   Input attention_in_, context_in_, shared_in_, expert_in_, shared_act_, expert_act_, dense_act_, logit_in_;
   Input few_in_, few_act_;  // [2 * kFewTokens, ...]
-  Input mixed_in_,
-      mixed_act_;  // shared_in_ and expert_in_ as one, shared_act_ and expert_act_: [rows + pairs, ...]
+  // shared_in_ and expert_in_ as one, shared_act_ and expert_act_ too: [rows + pairs, ...]
+  Input mixed_in_, mixed_act_;
   int32_t* choices_ = nullptr;  // [layers, pairs]: expert_of_pair_ of each layer
   // Routing of the current layer. A pair is (row, rank of the expert): row * experts_per_token + rank.
   int32_t *expert_of_pair_ = nullptr, *rank_of_pair_ = nullptr, *place_of_pair_ = nullptr;  // [pairs]
