@@ -32,9 +32,8 @@ int element_bytes(const Matrix& m) { return m.format == WeightFormat::kFp8 ? 1 :
 // Lines of one matrix that travel together. A line is what lies contiguous in the file: a row, or a column.
 struct Piece {
   const Matrix* from;
-  uint8_t* to;  // of the matrix
+  Place to;
   int64_t begin, count;
-  bool spread;  // runs of kGateRows rows, each followed by room for as many
 };
 
 // Decides where everything goes (twice: first to learn the size, with a null base), and collects what is to
@@ -73,8 +72,9 @@ class Layouter {
   }
 
   const void* plain(const Matrix& m) {
-    uint8_t* to = take(int64_t{m.rows} * m.cols * element_bytes(m));
-    add_pieces(m, to);
+    const int64_t row_bytes = int64_t{m.cols} * element_bytes(m);
+    uint8_t* to = take(m.rows * row_bytes);
+    add_pieces(m, {.base = to, .row_bytes = row_bytes});
     return to;
   }
 
@@ -85,13 +85,13 @@ class Layouter {
     return to;
   }
 
-  void add_pieces(const Matrix& m, uint8_t* to, bool spread = false) {
+  void add_pieces(const Matrix& m, const Place& to) {
     const bool by_row = m.layout == Layout::kRowMajor;
     const int64_t lines = by_row ? m.rows : m.cols,
                   line_bytes = int64_t{by_row ? m.cols : m.rows} * element_bytes(m);
-    const int64_t at_once = std::max<int64_t>(1, kPieceBytes / line_bytes / kGateRows) * kGateRows;
+    const int64_t at_once = std::max<int64_t>(1, kPieceBytes / line_bytes);
     for (int64_t begin = 0; begin < lines; begin += at_once) {
-      pieces_.push_back({&m, to, begin, std::min(at_once, lines - begin), spread});
+      pieces_.push_back({&m, to, begin, std::min(at_once, lines - begin)});
     }
   }
 
@@ -118,10 +118,10 @@ class Layouter {
       input_scales.push_back(input_scale);
       for (int i = 0; i < a_group; ++i) {
         const Matrix& part = *parts[g * a_group + i];
-        const int64_t line = int64_t{part.cols} * element_bytes(part);
-        add_pieces(part, gated ? next + i * kGateRows * line : next, gated);
+        const int64_t row_bytes = int64_t{part.cols} * element_bytes(part);
+        add_pieces(part, {next, row_bytes, true, gated, gated && i > 0});
         if (gated) continue;
-        next += part.rows * line;
+        next += part.rows * row_bytes;
         scales.insert(scales.end(), part.rows / kFeatureTile, part.weight_scale * input_scale);
       }
       if (gated) {
@@ -240,8 +240,8 @@ class Carrier {
     const auto* from = static_cast<const std::byte*>(m.data) + piece.begin * stride;
     Slot& slot = slots_[next_ ^= 1];
     cuda::check(cudaEventSynchronize(slot.done), "copy of weights");
-    const bool direct = by_row && !piece.spread;
-    uint8_t* to = direct ? piece.to + piece.begin * line : slot.device.as<uint8_t>();
+    const bool direct = by_row && !piece.to.image;
+    uint8_t* to = direct ? piece.to.base + piece.begin * line : slot.device.as<uint8_t>();
     if (generated_) {
       generate(*generated_, from, line, stride, piece.count, to, stream_);
     } else {
@@ -255,13 +255,9 @@ class Carrier {
                   "copy of weights");
     }
     if (!by_row) {
-      transpose(bytes, to, m.rows, static_cast<int>(piece.count), piece.to + piece.begin * bytes, m.cols,
-                piece.spread, stream_);
-    } else if (piece.spread) {
-      const int64_t run = kGateRows * line;
-      cuda::check(cudaMemcpy2DAsync(piece.to + 2 * piece.begin * line, 2 * run, to, run, run,
-                                    piece.count / kGateRows, cudaMemcpyDeviceToDevice, stream_),
-                  "copy of weights");
+      copy_columns(bytes, to, piece.begin, static_cast<int>(piece.count), m.rows, piece.to, stream_);
+    } else if (!direct) {
+      copy_rows(to, piece.begin, piece.count, piece.to, stream_);
     }
     cuda::check(cudaEventRecord(slot.done, stream_), "copy of weights");
   }

@@ -1,5 +1,5 @@
-// A model's weights as the CUDA kernels want them: every matrix [features][k] with K contiguous, the matrices
-// that share an input stacked, in one allocation.
+// A model's weights as the CUDA kernels want them: the matrices that share an input stacked, those of
+// products as weight_image.h has them, the others [features][k] with K contiguous, in one allocation.
 #pragma once
 
 #include <cstdint>

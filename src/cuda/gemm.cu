@@ -21,6 +21,7 @@
 #include "cuda/gemm_wide.h"
 #include "cuda/launch.cuh"
 #include "cuda/tensor_map.h"
+#include "cuda/weight_image.h"
 #include "cuda/wgmma_wide.cuh"
 
 namespace outrider::cuda {
@@ -58,6 +59,7 @@ struct Tile {
 };
 
 struct Shape {
+  const uint8_t* weights;  // image blocks [groups * features / kFeatureTile][k_blocks]
   int groups, k_blocks, splits;
   const int32_t* token_begin;
   int tokens;  // where there is no token_begin
@@ -172,18 +174,15 @@ __device__ __forceinline__ int first_block(const Shape& shape, int segment) {
 template <typename T>
 class Copier {
  public:
-  __device__ __forceinline__ Copier(const CUtensorMap& weights, const CUtensorMap& tokens, const Shape& shape,
+  __device__ __forceinline__ Copier(const CUtensorMap& tokens, const Shape& shape,
                                     const Barriers<T>& barriers, uint8_t* stages)
-      : weights_(weights),
-        tokens_(tokens),
-        shape_(shape),
-        barriers_(barriers),
-        stages_(shared_address(stages)) {}
+      : tokens_(tokens), shape_(shape), barriers_(barriers), stages_(shared_address(stages)) {}
 
   // Asks for the first weights of a tile before anything else is known.
-  __device__ __forceinline__ void copy_ahead(int row, int k_begin, int k_end) {
+  __device__ __forceinline__ void copy_ahead(int group, int feature, int k_begin, int k_end) {
+    go_to_tile(group, feature);
     ahead_ = min(T::kStages, k_end - k_begin);
-    for (int i = 0; i < ahead_; ++i) copy_weights(row, k_begin + i, i);
+    for (int i = 0; i < ahead_; ++i) copy_weights(k_begin + i, i);
   }
 
   // Asks for every stage of every item, in the consumers' order.
@@ -194,11 +193,11 @@ class Copier {
     for (int item = worker; item < schedule.items; item += workers) {
       go_to<T>(schedule, shape_.splits, item, at);
       int k = first_block(shape_, at.first_segment);
-      const int k_end = first_block(shape_, at.end_segment),
-                row = at.group * shape_.output.features + at.feature;
+      const int k_end = first_block(shape_, at.end_segment);
+      if (!first) go_to_tile(at.group, at.feature);
       if (first) {  // weights depend on no other kernel
         first = false;
-        if (ahead_ == 0) copy_ahead(row, k, k_end);
+        if (ahead_ == 0) copy_ahead(at.group, at.feature, k, k_end);
         wait_for_previous();
         for (int i = 0; i < ahead_; ++i, ++k) {
           copy_tokens(at.token, k, i);
@@ -207,7 +206,7 @@ class Copier {
       }
       for (; k < k_end; ++k) {
         barrier_wait(barriers_.empty(ring.stage), ring.phase);
-        copy_weights(row, k, ring.stage);
+        copy_weights(k, ring.stage);
         copy_tokens(at.token, k, ring.stage);
         ring.advance(T::kStages);
       }
@@ -215,12 +214,21 @@ class Copier {
   }
 
  private:
-  __device__ __forceinline__ void copy_weights(int row, int k, int stage) const {
-    barrier_arrive_expecting(barriers_.full(stage), T::kWeightBytes + T::kTokenBytes);
-    const uint32_t to = stages_ + stage * T::kStageBytes;
+  // A group's last tile may want more features than there are: it gets some that exist twice.
+  __device__ __forceinline__ void go_to_tile(int group, int feature) {
 #pragma unroll
-    for (int f = 0; f < T::kFeatures; f += kFeatureTile) {
-      copy_box(to + f * kBlockBytes, &weights_, k * kBlockBytes, row + f, barriers_.full(stage), kEvictFirst);
+    for (int i = 0; i < T::kWarpgroups; ++i) {
+      const int f = min(feature + i * kFeatureTile, shape_.output.features - kFeatureTile);
+      weights_[i] =
+          shape_.weights + int64_t{group * shape_.output.features + f} * kBlockBytes * shape_.k_blocks;
+    }
+  }
+  __device__ __forceinline__ void copy_weights(int k, int stage) const {
+    barrier_arrive_expecting(barriers_.full(stage), T::kWeightBytes + T::kTokenBytes);
+#pragma unroll
+    for (int i = 0; i < T::kWarpgroups; ++i) {
+      copy_bytes(stages_ + stage * T::kStageBytes + i * kImageBlockBytes, weights_[i] + k * kImageBlockBytes,
+                 kImageBlockBytes, barriers_.full(stage), kEvictFirst);
     }
   }
   __device__ __forceinline__ void copy_tokens(int token, int k, int stage) const {
@@ -231,10 +239,11 @@ class Copier {
     }
   }
 
-  const CUtensorMap &weights_, &tokens_;
+  const CUtensorMap& tokens_;
   const Shape& shape_;
   const Barriers<T> barriers_;
   const uint32_t stages_;
+  const uint8_t* weights_[T::kWarpgroups];  // of the tile, from k = 0 on
   int ahead_ = 0;
 };
 
@@ -410,8 +419,7 @@ __device__ __forceinline__ void multiply_tiles(const Shape& shape, const Schedul
 
 template <typename Element, typename T>
 __global__ void __launch_bounds__(T::kThreads, 1)
-    gemm_kernel(const __grid_constant__ CUtensorMap weights, const __grid_constant__ CUtensorMap tokens,
-                const __grid_constant__ Shape shape) {
+    gemm_kernel(const __grid_constant__ CUtensorMap tokens, const __grid_constant__ Shape shape) {
   extern __shared__ uint8_t raw[];
   auto* stages = reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(raw) + 1023) & ~uintptr_t{1023});
   uint8_t* scratch = stages + T::kStages * T::kStageBytes;
@@ -419,11 +427,10 @@ __global__ void __launch_bounds__(T::kThreads, 1)
   __shared__ Schedule schedule;
   __shared__ int arrived[T::kWarpgroups];
   const bool copies = threadIdx.x / 32 == T::kConsumers / 32;  // this warp
-  Copier<T> copier(weights, tokens, shape, barriers, stages);
+  Copier<T> copier(tokens, shape, barriers, stages);
   if (copies) {
     const int worker = blockIdx.x;
     if (threadIdx.x % 32 == 0) {
-      prefetch_tensor_map(&weights);
       prefetch_tensor_map(&tokens);
       for (int stage = 0; stage < T::kStages; ++stage) {
         barrier_init(barriers.full(stage), 1);
@@ -434,7 +441,7 @@ __global__ void __launch_bounds__(T::kThreads, 1)
       const int feature = worker * T::kFeatures;
       if (shape.few.expert_of_pair && !shape.groups_known && shape.splits == 1 &&
           feature < shape.output.features) {
-        copier.copy_ahead(feature, 0, shape.k_blocks);
+        copier.copy_ahead(0, feature, 0, shape.k_blocks);
       }
     }
     __syncwarp();
@@ -453,11 +460,12 @@ __global__ void __launch_bounds__(T::kThreads, 1)
   }
 }
 
-constexpr int kTokenBoxes[3] = {16, 32, 64};  // of GemmInput::tensor
+constexpr int kTokenBoxes[4] = {8, 16, 32, 64};  // of GemmInput::tensor
 
 template <typename Element, Epilogue kEpilogue>
 struct Kernels {
   // Two blocks an SM, but for the last.
+  using Tile8 = Tile<8, 1, 12, kEpilogue>;
   using Tile16 = Tile<16, 1, 10, kEpilogue>;
   using Tile32 = Tile<32, 1, 8, kEpilogue>;
   using Tile64 = Tile<64, 1, 5, kEpilogue>;
@@ -470,6 +478,7 @@ struct Kernels {
           "shared memory of gemm");
   }
   static void prepare() {
+    prepare_one<Tile8>();
     prepare_one<Tile16>();
     prepare_one<Tile32>();
     prepare_one<Tile64>();
@@ -487,27 +496,34 @@ struct Kernels {
                         call.divisor,
                         call.divisor_of_group,
                         call.few.expert_of_pair};
-    const Shape shape{w.groups,          w.k / block,         w.splits,
-                      call.token_begin,  call.tokens_a_group, call.few,
-                      call.groups_known, call.split,          output};
+    const Shape shape{static_cast<const uint8_t*>(w.data),
+                      w.groups,
+                      w.k / block,
+                      w.splits,
+                      call.token_begin,
+                      call.tokens_a_group,
+                      call.few,
+                      call.groups_known,
+                      call.split,
+                      output};
     if (w.groups == 1) {  // no more blocks than there is work for
       const int tiles = (w.features + T::kFeatures - 1) / T::kFeatures *
                         ((call.tokens_a_group + T::kTokens - 1) / T::kTokens);
       blocks = std::min(blocks, tiles * w.splits);
     }
-    launch(gemm_kernel<Element, T>, blocks, T::kThreads, T::kSharedBytes, stream, w.tensor,
-           call.x->tensor[box], shape);
+    launch(gemm_kernel<Element, T>, blocks, T::kThreads, T::kSharedBytes, stream, call.x->tensor[box], shape);
   }
 
   static void run(const GemmCall& call, int num_sms, cudaStream_t stream) {
     const int tokens = call.tokens_a_group;
     if (!is_narrow(call.w->groups, tokens)) return gemm_wide(call, num_sms, stream);
-    if (tokens <= 16) return run_tile<Tile16>(call, 0, 2 * num_sms, stream);
-    if (tokens <= 32) return run_tile<Tile32>(call, 1, 2 * num_sms, stream);
+    if (tokens <= 8) return run_tile<Tile8>(call, 0, 2 * num_sms, stream);
+    if (tokens <= 16) return run_tile<Tile16>(call, 1, 2 * num_sms, stream);
+    if (tokens <= 32) return run_tile<Tile32>(call, 2, 2 * num_sms, stream);
     // Where K has segments, the wider tile would leave half of the device idle.
     const int narrow = call.w->splits > 1 ? 128 : 64;
-    if (tokens <= narrow) return run_tile<Tile64>(call, 2, 2 * num_sms, stream);
-    run_tile<Tile128>(call, 2, num_sms, stream);
+    if (tokens <= narrow) return run_tile<Tile64>(call, 3, 2 * num_sms, stream);
+    run_tile<Tile128>(call, 3, num_sms, stream);
   }
 };
 
@@ -523,13 +539,8 @@ int splits_of(int features, int k_blocks) {
 
 GemmWeights make_gemm_weights(ElementType type, const void* data, int groups, int features, int k,
                               const float* scales, bool gated) {
-  GemmWeights w{type, data, groups, features, k, 1, scales, gated, {}, {}};
-  w.splits = splits_of(features, k * element_bytes(type) / kBlockBytes);
-  w.tensor =
-      make_tensor_map(data, int64_t{groups} * features, int64_t{k} * element_bytes(type), kFeatureTile);
-  w.wide_tensor =
-      make_tensor_map(data, int64_t{groups} * features, int64_t{k} * element_bytes(type), kWideBoxFeatures);
-  return w;
+  const int splits = splits_of(features, k * element_bytes(type) / kBlockBytes);
+  return {type, data, groups, features, k, splits, scales, gated};
 }
 
 GemmWeights some_groups(const GemmWeights& all, int first, int groups) {
@@ -543,7 +554,7 @@ GemmWeights some_groups(const GemmWeights& all, int first, int groups) {
 GemmInput make_gemm_input(ElementType type, const void* data, int64_t max_tokens, int k) {
   GemmInput x;
   const int64_t row_bytes = int64_t{k} * element_bytes(type);
-  for (int i = 0; i < 3; ++i) x.tensor[i] = make_tensor_map(data, max_tokens, row_bytes, kTokenBoxes[i]);
+  for (int i = 0; i < 4; ++i) x.tensor[i] = make_tensor_map(data, max_tokens, row_bytes, kTokenBoxes[i]);
   for (int i = 0; i < 2; ++i)
     x.wide_tensor[i] = make_tensor_map(data, max_tokens, row_bytes, kWideBoxTokens[i]);
   return x;

@@ -19,10 +19,10 @@ inline constexpr int kFeatureTile = 64;  // features that share a scale
 inline constexpr int kMaxGroups = 32;
 inline constexpr int kGateRows = 8;  // of gate, then as many of up, in a gated matrix
 
-// Weights [groups * features][k], K contiguous.
+// Weights [groups * features][k], as weight_image.h has them in memory.
 struct GemmWeights {
   ElementType type = ElementType::kBf16;
-  const void* data = nullptr;
+  const void* data = nullptr;  // device
   int groups = 1;
   int features = 0;               // of one group; a multiple of kFeatureTile
   int k = 0;                      // a multiple of 128 (FP8) or 64 (bf16)
@@ -31,8 +31,6 @@ struct GemmWeights {
   // Rows alternate between gate and up, kGateRows each; y is silu(gate) * up [tokens][features / 2], and a
   // feature tile has two scales, gate's and up's.
   bool gated = false;
-  CUtensorMap tensor{};       // boxes of kFeatureTile rows
-  CUtensorMap wide_tensor{};  // for gemm_wide.h
 };
 GemmWeights make_gemm_weights(ElementType type, const void* data, int groups, int features, int k,
                               const float* scales, bool gated = false);
@@ -41,7 +39,7 @@ GemmWeights some_groups(const GemmWeights& all, int first, int groups);
 
 // Activations [max_tokens][k], K contiguous; maps by the number of tokens that a copy takes.
 struct GemmInput {
-  CUtensorMap tensor[3]{};
+  CUtensorMap tensor[4]{};
   CUtensorMap wide_tensor[2]{};  // for gemm_wide.h
 };
 GemmInput make_gemm_input(ElementType type, const void* data, int64_t max_tokens, int k);

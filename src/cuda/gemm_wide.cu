@@ -25,6 +25,7 @@
 #include "cuda/gemm_wide_tiles.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/number_formats.cuh"
+#include "cuda/weight_image.h"
 #include "cuda/wgmma_wide.cuh"
 
 namespace outrider::cuda {
@@ -70,11 +71,9 @@ struct Ring {
 // tile.
 class Copier {
  public:
-  __device__ __forceinline__ Copier(const CUtensorMap& weights, const CUtensorMap& tokens, const Shape& shape,
-                                    const Schedule& schedule, const Barriers& barriers, uint32_t stages,
-                                    Draws& draws)
-      : weights_(weights),
-        tokens_(tokens),
+  __device__ __forceinline__ Copier(const CUtensorMap& tokens, const Shape& shape, const Schedule& schedule,
+                                    const Barriers& barriers, uint32_t stages, Draws& draws)
+      : tokens_(tokens),
         shape_(shape),
         schedule_(schedule),
         barriers_(barriers),
@@ -89,7 +88,7 @@ class Copier {
     bool first = true;
     for (tile_ = blockIdx.x / kCluster; tile_ < tiles_; tile_ = next_tile(rank)) {
       const Place at = place_of(shape_, schedule_, tile_);
-      weight_row_ = at.group * shape_.features + at.feature + rank * kBlockFeatures;
+      go_to_weights(at.group, at.feature + rank * kBlockFeatures);
       token_row_ = at.token + rank * part;
       token_offset_ = kWeightBytes + rank * part_bytes;
       has_tokens_ = rank * part < at.tokens;
@@ -143,11 +142,23 @@ class Copier {
     return *static_cast<volatile int*>(&draws_.drawn[slot]);
   }
 
+  // A tile may want more features than there are: it gets some that exist twice.
+  __device__ __forceinline__ void go_to_weights(int group, int feature) {
+#pragma unroll
+    for (int i = 0; i < kWarpgroups; ++i) {
+      const int f = min(feature + i * kFeatureTile, shape_.features - kFeatureTile);
+      weights_[i] = shape_.weights + int64_t{group * shape_.features + f} * kBlockBytes * shape_.k_blocks;
+    }
+  }
   __device__ __forceinline__ void copy_weights(int k, int stage) const {
     barriers_.set_tile(stage, tile_);
     barrier_arrive_expecting(barriers_.full(stage), bytes_);
-    copy_box(stages_ + stage * stage_bytes(shape_.splits), &weights_, k * kBlockBytes, weight_row_,
-             barriers_.full(stage), kEvictNormal);
+    const uint32_t to = stages_ + stage * stage_bytes(shape_.splits);
+#pragma unroll
+    for (int i = 0; i < kWarpgroups; ++i) {
+      copy_bytes(to + i * kImageBlockBytes, weights_[i] + k * kImageBlockBytes, kImageBlockBytes,
+                 barriers_.full(stage), kEvictNormal);
+    }
   }
   __device__ __forceinline__ void copy_tokens(int k, int stage) const {
     if (!has_tokens_) return;
@@ -156,7 +167,7 @@ class Copier {
                         kEvictNormal);
   }
 
-  const CUtensorMap &weights_, &tokens_;
+  const CUtensorMap& tokens_;
   const Shape& shape_;
   const Schedule& schedule_;
   const Barriers barriers_;
@@ -164,7 +175,8 @@ class Copier {
   Draws& draws_;
   const int tiles_;
   int tile_ = 0, tiles_done_ = 0;
-  int weight_row_ = 0, token_row_ = 0, token_offset_ = 0, bytes_ = 0;  // of the tile
+  const uint8_t* weights_[kWarpgroups];  // of the tile, from k = 0 on
+  int token_row_ = 0, token_offset_ = 0, bytes_ = 0;
   bool has_tokens_ = false;
 };
 
@@ -421,8 +433,7 @@ class Consumer {
 
 template <typename Element, Epilogue kEpilogue>
 __global__ void __cluster_dims__(kCluster, 1, 1) __launch_bounds__(kThreads, 1)
-    wide_kernel(const __grid_constant__ CUtensorMap weights, const __grid_constant__ CUtensorMap tokens,
-                const __grid_constant__ Shape shape) {
+    wide_kernel(const __grid_constant__ CUtensorMap tokens, const __grid_constant__ Shape shape) {
   extern __shared__ uint8_t raw[];
   uint8_t* stages = raw + (-shared_address(raw) & 1023);
   uint8_t* scratches = stages + stages_of(shape.splits) * stage_bytes(shape.splits);
@@ -432,7 +443,6 @@ __global__ void __cluster_dims__(kCluster, 1, 1) __launch_bounds__(kThreads, 1)
   let_next_start();
   if (shape.groups > 1) wait_for_previous();  // the groups' bounds come from another kernel
   if (threadIdx.x == kConsumers) {
-    prefetch_tensor_map(&weights);
     prefetch_tensor_map(&tokens);
     for (int stage = 0; stage < kMaxStages; ++stage) {
       barrier_init(barriers.full(stage), 1);
@@ -446,7 +456,7 @@ __global__ void __cluster_dims__(kCluster, 1, 1) __launch_bounds__(kThreads, 1)
   if (threadIdx.x >= kConsumers) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
     if (threadIdx.x == kConsumers) {
-      Copier(weights, tokens, shape, schedule, barriers, shared_address(stages), draws).run();
+      Copier(tokens, shape, schedule, barriers, shared_address(stages), draws).run();
     }
     __syncwarp();
   } else {
@@ -469,7 +479,8 @@ void run(const GemmCall& call, int num_sms, cudaStream_t stream) {
   const Output output{
       call.y, w.features, w.scales, call.output == OutputType::kFp8, call.divisor, call.divisor_of_group,
       nullptr};
-  const Shape shape{w.groups,
+  const Shape shape{static_cast<const uint8_t*>(w.data),
+                    w.groups,
                     w.features,
                     w.k / block,
                     w.splits,
@@ -485,7 +496,7 @@ void run(const GemmCall& call, int num_sms, cudaStream_t stream) {
                                       ((call.tokens_a_group + width - 1) / width));
   }
   launch(wide_kernel<Element, kEpilogue>, clusters * kCluster, kThreads, shared_bytes(w.splits), stream,
-         w.wide_tensor, call.x->wide_tensor[w.splits > 1 ? 1 : 0], shape);
+         call.x->wide_tensor[w.splits > 1 ? 1 : 0], shape);
 }
 
 template <typename Element, Epilogue kEpilogue>

@@ -5,7 +5,6 @@
 
 namespace outrider::cuda {
 
-inline constexpr int kWideBoxFeatures = 128;  // of GemmWeights::wide_tensor
 inline constexpr int kWideBoxTokens[2] = {
     96, 80};  // of GemmInput::wide_tensor: for matrices of one segment, of more
 

@@ -27,6 +27,7 @@ inline constexpr int kOutTokens = 96;
 inline constexpr int kOutRowBytes = kFeatureTile * 2;
 
 struct Shape {
+  const uint8_t* weights;  // weight_image.h
   int groups, features, k_blocks, splits;
   const int32_t* token_begin;
   int tokens;  // where there is no token_begin

@@ -118,10 +118,11 @@ void Llama4::few_experts(const AddNormRoute& route, const DeviceLayer& w, const 
                      {{gate_up.w.type, static_cast<uint8_t*>(few_in_.data) + pair_bytes, 1.0f},
                       w.experts.gate_up.input_scale_of_group},
                      stream_);
-  GemmCall call = product(gate_up, few_in_, nullptr, step.row_range, 1);
+  const int pairs = rows_ * config_.num_experts_per_token;
+  GemmCall call = product(gate_up, few_in_, nullptr, step.row_range, pairs);
   call.few = {expert_of_pair_, config_.num_experts_per_token};
   gemm(gated(call, few_act_, down), num_sms_, stream_);
-  call = product(down, few_act_, few_out_, step.row_range, 1);
+  call = product(down, few_act_, few_out_, step.row_range, pairs);
   call.few = {expert_of_pair_, config_.num_experts_per_token};
   call.groups_known = true;
   gemm(call, num_sms_, stream_);

@@ -1,7 +1,8 @@
-// 64 x 64 tiles through shared memory: both sides in runs of 64 elements. Only at start-up; the copy over
-// PCIe is its floor.
+// Columns go through shared memory, 64 x 64 elements at a time, both sides in runs of 64. Only at start-up;
+// the copy over PCIe is its floor.
+#include <algorithm>
+
 #include "cuda/device.h"
-#include "cuda/gemm.h"
 #include "cuda/repack.h"
 
 namespace outrider::cuda {
@@ -9,10 +10,21 @@ namespace {
 
 constexpr int kTile = 64;
 constexpr int kThreads = 256;
+constexpr int kMaxBlocks = 132 * 8;
+constexpr int kAccess = 16;  // bytes
+
+__global__ void __launch_bounds__(kThreads)
+    copy_rows_kernel(const uint4* from, int64_t first, int64_t accesses, Place to) {
+  const int64_t a_row = to.row_bytes / kAccess;
+  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < accesses;
+       i += int64_t{gridDim.x} * kThreads) {
+    *reinterpret_cast<uint4*>(to.at(first + i / a_row, i % a_row * kAccess)) = from[i];
+  }
+}
 
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
-    transpose_kernel(const T* from, int rows, int cols, T* to, int64_t to_stride, bool spread) {
+    copy_columns_kernel(const T* from, int64_t first, int cols, int rows, Place to) {
   __shared__ T tile[kTile][kTile + 4 / sizeof(T)];
   const int row0 = blockIdx.x * kTile, col0 = blockIdx.y * kTile;
   const int lane = threadIdx.x % kTile;
@@ -21,24 +33,34 @@ __global__ void __launch_bounds__(kThreads)
   }
   __syncthreads();
   for (int r = threadIdx.x / kTile; r < kTile; r += kThreads / kTile) {
-    const int row = row0 + r, place = spread ? row + row / kGateRows * kGateRows : row;
-    if (row < rows && col0 + lane < cols) to[int64_t{place} * to_stride + col0 + lane] = tile[lane][r];
+    if (row0 + r < rows && col0 + lane < cols) {
+      *reinterpret_cast<T*>(to.at(row0 + r, (first + col0 + lane) * static_cast<int64_t>(sizeof(T)))) =
+          tile[lane][r];
+    }
   }
 }
 
 }  // namespace
 
-void transpose(int element_bytes, const void* from, int rows, int cols, void* to, int64_t to_stride,
-               bool spread, cudaStream_t stream) {
+void copy_rows(const void* from, int64_t first, int64_t rows, const Place& to, cudaStream_t stream) {
+  const int64_t accesses = rows * to.row_bytes / kAccess;
+  const auto blocks =
+      static_cast<unsigned>(std::min<int64_t>((accesses + kThreads - 1) / kThreads, kMaxBlocks));
+  copy_rows_kernel<<<blocks, kThreads, 0, stream>>>(static_cast<const uint4*>(from), first, accesses, to);
+  check(cudaGetLastError(), "copy of weight rows");
+}
+
+void copy_columns(int element_bytes, const void* from, int64_t first, int cols, int rows, const Place& to,
+                  cudaStream_t stream) {
   const dim3 grid((rows + kTile - 1) / kTile, (cols + kTile - 1) / kTile);
   if (element_bytes == 1) {
-    transpose_kernel<<<grid, kThreads, 0, stream>>>(static_cast<const uint8_t*>(from), rows, cols,
-                                                    static_cast<uint8_t*>(to), to_stride, spread);
+    copy_columns_kernel<<<grid, kThreads, 0, stream>>>(static_cast<const uint8_t*>(from), first, cols, rows,
+                                                       to);
   } else {
-    transpose_kernel<<<grid, kThreads, 0, stream>>>(static_cast<const uint16_t*>(from), rows, cols,
-                                                    static_cast<uint16_t*>(to), to_stride, spread);
+    copy_columns_kernel<<<grid, kThreads, 0, stream>>>(static_cast<const uint16_t*>(from), first, cols, rows,
+                                                       to);
   }
-  check(cudaGetLastError(), "transpose");
+  check(cudaGetLastError(), "copy of weight columns");
 }
 
 }  // namespace outrider::cuda

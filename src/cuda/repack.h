@@ -5,12 +5,31 @@
 
 #include <cstdint>
 
+#include "cuda/weight_image.h"
+
 namespace outrider::cuda {
 
-// to[place(r)][c] = from[c][r] for elements of 1 or 2 bytes; from [cols][rows] compact, rows of `to` are
-// `to_stride` elements apart. place(r) = r, or, with `spread`, r / 8 * 16 + r % 8: every other run of
-// kGateRows rows is left out.
-void transpose(int element_bytes, const void* from, int rows, int cols, void* to, int64_t to_stride,
-               bool spread, cudaStream_t stream);
+// Where rows of a matrix go.
+struct Place {
+  uint8_t* base = nullptr;  // device
+  int64_t row_bytes = 0;
+  bool image = false;   // weight_image.h; else row by row
+  bool gated = false;   // every other run of kGateRows rows,
+  bool second = false;  // and not the first but the second one of each two
+
+#ifdef __CUDACC__
+  __device__ uint8_t* at(int64_t row, int64_t byte) const {
+    if (gated) row += (row / kGateRows + second) * kGateRows;
+    return base + (image ? image_offset(row, byte, row_bytes) : row * row_bytes + byte);
+  }
+#endif
+};
+
+// Rows [first, first + rows) of a matrix, compact in `from`, into an image. Device memory both.
+void copy_rows(const void* from, int64_t first, int64_t rows, const Place& to, cudaStream_t stream);
+
+// Columns [first, first + cols) of a matrix with elements of 1 or 2 bytes: from [cols][rows] compact.
+void copy_columns(int element_bytes, const void* from, int64_t first, int cols, int rows, const Place& to,
+                  cudaStream_t stream);
 
 }  // namespace outrider::cuda

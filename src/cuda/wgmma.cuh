@@ -101,6 +101,19 @@ struct Wgmma<Fp8, 64> {
 };
 
 template <>
+struct Wgmma<Bf16, 8> {
+  static __device__ __forceinline__ void run(float (&d)[4], uint64_t a, uint64_t b, bool accumulate) {
+    asm volatile(
+        "{ .reg .pred p; setp.ne.b32 p, %6, 0; "
+        "wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {"
+        "%0, %1, %2, %3"
+        "}, %4, %5, p, 1, 1, 0, 0; }"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "l"(a), "l"(b), "r"(static_cast<int>(accumulate)));
+  }
+};
+
+template <>
 struct Wgmma<Bf16, 16> {
   static __device__ __forceinline__ void run(float (&d)[8], uint64_t a, uint64_t b, bool accumulate) {
     asm volatile(

@@ -18,8 +18,20 @@ uint16_t element(const model::Matrix& m, int row, int col) {
   return static_cast<const uint16_t*>(m.data)[at];
 }
 
+enum class Order { kRows, kImage };
+
+// Byte of the first of an element's in a matrix of so many columns. In an image each 64 rows by 128 bytes are
+// 8 KB in one piece, 128 a row, whose 16-byte parts change places by the row.
+size_t place_of(Order order, int row, int col, int cols, size_t bytes) {
+  const size_t byte = col * bytes, row_bytes = cols * bytes;
+  if (order == Order::kRows) return row * row_bytes + byte;
+  const size_t block = row / 64 * (row_bytes / 128) + byte / 128;
+  return block * 8192 + row % 64 * 128 + ((byte % 128) ^ (row % 8 * 16));
+}
+
 // Checks that `parts`, one below the other, lie at `device`; returns the address after them.
-const uint8_t* expect_rows(const std::vector<const model::Matrix*>& parts, const uint8_t* device) {
+const uint8_t* expect_rows(const std::vector<const model::Matrix*>& parts, const uint8_t* device,
+                           Order order = Order::kImage) {
   for (const model::Matrix* m : parts) {
     const size_t bytes = m->format == model::WeightFormat::kFp8 ? 1 : 2;
     std::vector<uint8_t> copy(static_cast<size_t>(m->rows) * m->cols * bytes);
@@ -28,7 +40,7 @@ const uint8_t* expect_rows(const std::vector<const model::Matrix*>& parts, const
     for (int r = 0; r < m->rows; ++r) {
       for (int c = 0; c < m->cols; ++c) {
         uint16_t got = 0;
-        std::memcpy(&got, copy.data() + (static_cast<size_t>(r) * m->cols + c) * bytes, bytes);
+        std::memcpy(&got, copy.data() + place_of(order, r, c, m->cols, bytes), bytes);
         wrong += got != element(*m, r, c);
       }
     }
@@ -51,7 +63,7 @@ void expect_gated(const std::vector<const model::Mlp*>& groups, const uint8_t* d
       const int row = r / (2 * kGateRows) * kGateRows + r % kGateRows;
       for (int c = 0; c < cols; ++c) {
         uint16_t got = 0;
-        std::memcpy(&got, copy.data() + (static_cast<size_t>(r) * cols + c) * bytes, bytes);
+        std::memcpy(&got, copy.data() + place_of(Order::kImage, r, c, cols, bytes), bytes);
         wrong += got != element(part, row, c);
       }
     }
@@ -63,11 +75,12 @@ void expect_gated(const std::vector<const model::Mlp*>& groups, const uint8_t* d
 // The first matrix lies at the start of the allocation; the others follow in the order of upload(), 1024
 // bytes aligned.
 void expect_uploaded(const model::Model& host, const DeviceWeights& device) {
-  expect_rows({&host.weights.embed}, static_cast<const uint8_t*>(device.embed));
+  expect_rows({&host.weights.embed}, static_cast<const uint8_t*>(device.embed), Order::kRows);
+  expect_rows({&host.weights.lm_head}, static_cast<const uint8_t*>(device.lm_head.w.data));
   for (size_t l = 0; l < device.layers.size(); ++l) {
     const model::Layer& from = host.weights.layers[l];
     const DeviceLayer& to = device.layers[l];
-    expect_rows({&from.router}, static_cast<const uint8_t*>(to.router));
+    expect_rows({&from.router}, static_cast<const uint8_t*>(to.router), Order::kRows);
     std::vector<uint16_t> norm(host.config.hidden_size);
     check(cudaMemcpy(norm.data(), to.input_norm, norm.size() * 2, cudaMemcpyDeviceToHost), "copy");
     EXPECT_EQ(0, std::memcmp(norm.data(), from.input_norm, norm.size() * 2));

@@ -9,6 +9,7 @@
 #include "cuda/device.h"
 #include "cuda/needs_gpu.h"
 #include "cuda/number_formats.cuh"
+#include "cuda/weight_image.h"
 
 namespace outrider::cuda {
 namespace {
@@ -54,6 +55,16 @@ class GemmTest : public testing::Test {
     return buffer;
   }
 
+  // Rows of k elements, as products want their weights.
+  DeviceBuffer upload_weights(ElementType type, const std::vector<uint8_t>& rows, int k) {
+    const int64_t row_bytes = int64_t{k} * (type == ElementType::kFp8 ? 1 : 2);
+    std::vector<uint8_t> image(rows.size());
+    for (int64_t at = 0; at < static_cast<int64_t>(rows.size()); at += 16)
+      std::copy_n(rows.data() + at, 16,
+                  image.data() + image_offset(at / row_bytes, at % row_bytes, row_bytes));
+    return upload(image.data(), image.size());
+  }
+
   // The product as the kernel gives it, in fp32, every row computed with the tile that `tokens_a_group`
   // chooses.
   std::vector<float> run(const Case& c, const GemmWeights& w, const void* x, int total, int tokens_a_group,
@@ -95,14 +106,14 @@ class GemmTest : public testing::Test {
                x_host = random_elements(c.type, int64_t{total} * c.k);
     std::vector<float> scales(groups * c.features / kFeatureTile);
     for (float& s : scales) s = 0.5f + static_cast<float>(random_() % 100) / 100.0f;
-    const DeviceBuffer w = upload(w_host.data(), w_host.size()), x = upload(x_host.data(), x_host.size());
+    const DeviceBuffer w = upload_weights(c.type, w_host, c.k), x = upload(x_host.data(), x_host.size());
     const DeviceBuffer scale = upload(scales.data(), scales.size() * sizeof(float));
     const GemmWeights gemm_weights =
         make_gemm_weights(c.type, w.as<void>(), groups, c.features, c.k, scale.as<float>());
 
     const std::vector<float> small = run(c, gemm_weights, x.as<void>(), total, groups > 1 ? 1 : total);
     // Every tile gives the same bits.
-    for (const int tokens : {16, 32, 64, 256, 1000})
+    for (const int tokens : {8, 16, 32, 64, 256, 1000})
       EXPECT_EQ(small, run(c, gemm_weights, x.as<void>(), total, tokens)) << tokens;
     if (c.k < 4096)
       EXPECT_EQ(small, run(c, gemm_weights, x.as<void>(), total, 1000, 2));  // every tile by one pair
@@ -180,7 +191,7 @@ TEST_F(GemmTest, whole_tiles_and_tiles_cut_into_segments_give_the_same_bits) {
     const Case c{ElementType::kFp8, OutputType::kBf16, features, k, std::vector<int>(groups, 2)};
     const auto w_host = random_elements(c.type, int64_t{groups} * features * k),
                x_host = random_elements(c.type, int64_t{2} * groups * k);
-    const DeviceBuffer w = upload(w_host.data(), w_host.size()), x = upload(x_host.data(), x_host.size());
+    const DeviceBuffer w = upload_weights(c.type, w_host, k), x = upload(x_host.data(), x_host.size());
     const GemmWeights weights = make_gemm_weights(c.type, w.as<void>(), groups, features, k, nullptr);
     ASSERT_EQ(weights.splits, 3);
     const std::vector<float> alone = run(c, weights, x.as<void>(), 2 * groups, 2, 1);
@@ -222,9 +233,9 @@ class GatedTest : public GemmTest {
     return {groups,
             inner,
             k,
-            upload(gate.data(), gate.size()),
-            upload(up.data(), up.size()),
-            upload(both.data(), both.size()),
+            upload_weights(type, gate, k),
+            upload_weights(type, up, k),
+            upload_weights(type, both, k),
             floats(gate_scales),
             floats(up_scales),
             floats(pair_scales)};
@@ -297,7 +308,7 @@ TEST_F(GatedTest, few_tokens_of_a_shared_matrix_and_experts_are_the_products_of_
         const int pairs = rows * top_k, element = type == ElementType::kFp8 ? 1 : 2;
         const auto w_host = random_elements(type, int64_t{experts + 1} * features * k);
         const auto x_host = random_elements(type, int64_t{2} * kFewTokens * k);
-        const DeviceBuffer w = upload(w_host.data(), w_host.size()), x = upload(x_host.data(), x_host.size());
+        const DeviceBuffer w = upload_weights(type, w_host, k), x = upload(x_host.data(), x_host.size());
         const GemmWeights all = make_gemm_weights(type, w.as<void>(), experts + 1, features, k, nullptr);
         std::vector<int32_t> expert_of_pair(kFewTokens, 99), range = {0, rows};
         for (int p = 0; p < pairs; ++p) expert_of_pair[p] = static_cast<int32_t>(random_() % experts);
