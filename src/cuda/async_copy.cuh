@@ -52,6 +52,11 @@ __device__ __forceinline__ void copy_bytes(uint32_t to, const void* from, int by
       : "memory");
 }
 
+// Brings contiguous bytes into the L2 cache.
+__device__ __forceinline__ void prefetch_bytes(const void* from, int bytes) {
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
+}
+
 // What this thread wrote to shared memory is visible to wgmma and the copy engine after the next barrier.
 __device__ __forceinline__ void fence_for_async_proxy() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");

@@ -25,6 +25,8 @@ struct AttentionLists {
   const int32_t* counts = nullptr;  // [3]: of narrow, wide, merges
   bool has_narrow = true, has_wide = true;
   int num_merges = 0;
+  int chunk_size = 0;   // of these layers; 0: full attention
+  int decode_runs = 0;  // AttentionWork
 };
 
 struct AttentionCall {

@@ -114,13 +114,18 @@ struct PageMath<model::KvDtype::kFp8E4m3, kHeadDim, kN> {
                                                 uint32_t p) {
 #pragma unroll
     for (int block = 0; block < kHeadDim / 64; ++block) {
-      const uint64_t v = swizzled_operand_64(image + Image::kPartBytes + block * 64 * kPagePositions);
+      values_of_block(d[block], image + Image::kPartBytes, block, p);
+    }
+  }
+  // The same for 64 of the channels; `v`: the page's V.
+  static __device__ __forceinline__ void values_of_block(float (&d)[kN / 2], uint32_t v, int block,
+                                                         uint32_t p) {
+    const uint64_t channels = swizzled_operand_64(v + block * 64 * kPagePositions);
 #pragma unroll
-      for (int term = 0; term < 2; ++term) {
+    for (int term = 0; term < 2; ++term) {
 #pragma unroll
-        for (int j = 0; j < kPagePositions / 32; ++j) {
-          Wgmma<Fp8, kN>::run(d[block], v + 2 * j, swizzled_operand_64(p + term * kPTile) + 2 * j, true);
-        }
+      for (int j = 0; j < kPagePositions / 32; ++j) {
+        Wgmma<Fp8, kN>::run(d, channels + 2 * j, swizzled_operand_64(p + term * kPTile) + 2 * j, true);
       }
     }
   }

@@ -87,9 +87,11 @@ void plan_attention(std::span<const BatchSequence> sequences, int chunk_size, co
   work.narrow.clear();
   work.wide.clear();
   work.merges.clear();
-  work.num_partials = 0;
+  work.num_partials = work.decode_runs = 0;
+  bool decodes = true;
   for (int s = 0; s < static_cast<int>(sequences.size()); ++s) {
     const BatchSequence& sequence = sequences[s];
+    decodes &= sequence.num_tokens == 1;
     for (int done = 0; done < sequence.num_tokens;) {
       const int position = sequence.first_position + done;
       const int first_key = chunk_size > 0 ? position / chunk_size * chunk_size : 0;
@@ -97,6 +99,7 @@ void plan_attention(std::span<const BatchSequence> sequences, int chunk_size, co
       if (chunk_size > 0) count = std::min(count, first_key + chunk_size - position);
       const AttentionTile piece{s, sequence.first_row + done, count, position, first_key, kAllRuns, 0};
       if (count <= kNarrowPiece) {
+        work.decode_runs = std::max(work.decode_runs, num_runs(piece));
         add_tiles(piece, tiling.narrow_tokens, work.narrow);
       } else {
         add_tiles(piece, tiling.wide_tokens, work.wide);
@@ -104,6 +107,7 @@ void plan_attention(std::span<const BatchSequence> sequences, int chunk_size, co
       done += count;
     }
   }
+  if (!decodes) work.decode_runs = 0;
   split_long_tiles(tiling, work);
   longest_first(work.narrow);
   longest_first(work.wide);

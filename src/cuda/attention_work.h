@@ -38,6 +38,7 @@ struct AttentionWork {
   std::vector<AttentionTile> narrow, wide;
   std::vector<AttentionMerge> merges;
   int num_partials = 0;
+  int decode_runs = 0;  // most runs of a row, where every sequence has one new token; else 0
 };
 
 // For the layers with this chunk size; 0: full attention. Longest tiles come first.

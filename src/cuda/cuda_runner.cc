@@ -219,6 +219,8 @@ AttentionLists CudaRunner::make_lists(int chunk_size, StepBlock& block) {
   lists.has_narrow = !work_.narrow.empty();
   lists.has_wide = !work_.wide.empty();
   lists.num_merges = static_cast<int>(work_.merges.size());
+  lists.chunk_size = chunk_size;
+  lists.decode_runs = work_.decode_runs;
   return lists;
 }
 

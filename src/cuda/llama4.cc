@@ -1,5 +1,6 @@
 #include "cuda/llama4.h"
 
+#include "cuda/attention_few.h"
 #include "cuda/qkv_finish.h"
 
 namespace outrider::cuda {
@@ -70,7 +71,6 @@ void Llama4::attention(const Step& step, int l) {
   finish.qk_norm_eps = config_.rms_norm_eps;
   finish.attn_scale = config_.attn_temperature_tuning ? config_.attn_scale : 0.0f;
   finish.floor_scale = config_.floor_scale;
-  qkv_finish(finish, stream_);
 
   AttentionCall call;
   call.cache = finish.cache;
@@ -80,7 +80,12 @@ void Llama4::attention(const Step& step, int l) {
   call.page_stride = step.batch.num_groups * step.batch.blocks_per_row;
   call.lists = config_.is_chunked_layer(l) ? step.chunked : step.full;
   call.partials = partials_;
-  attention_(call, stream_);
+  if (takes_few_rows(attention_shape_, rows_, call.lists, num_sms_)) {
+    attend_few(finish, call, stream_);
+  } else {
+    qkv_finish(finish, stream_);
+    attention_(call, stream_);
+  }
 
   gemm(product(w.o, context_in_, update_, step.row_range, rows_), num_sms_, stream_);
   pending_update_ = update_;

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "cuda/attention_few.h"
 #include "cuda/llama4.h"
 #include "model/rope_frequencies.h"
 
@@ -92,6 +93,7 @@ Llama4::Llama4(std::shared_ptr<const model::Model> model, const model::KvGeometr
       max_partials_(max_attention_partials(limits.max_num_seqs, limits.max_model_len)),
       attention_(attention_shape_, num_sms_) {
   prepare_gemm();
+  prepare_attend_few();
   weights_ = upload(*model_);
   cache_ = DeviceBuffer(static_cast<size_t>(geometry_.page_bytes(config_) * geometry_.num_blocks));
   allocate();

@@ -44,7 +44,7 @@ __global__ void __cluster_dims__(kBlocksARow, 1, 1) __launch_bounds__(kRowThread
                               const __grid_constant__ FewExperts few) {
   __shared__ float scratch[kRowThreads / 32];
   __shared__ float partial[kExpertsABlock][kRowThreads / 32];
-  __shared__ float logits[kMaxFewExperts];
+  __shared__ float logits[kMaxFewExperts], scales[kMaxFewExperts];
   let_next_start();
   const AddNorm& norm = call.norm;
   const int rank = cluster_rank(), row = blockIdx.x / kBlocksARow, hidden = norm.hidden;
@@ -56,6 +56,9 @@ __global__ void __cluster_dims__(kBlocksARow, 1, 1) __launch_bounds__(kRowThread
     router[i] = load_row(static_cast<const bf16*>(call.router) +
                              int64_t{min(rank + i * kBlocksARow, call.experts - 1)} * hidden,
                          hidden);
+  }
+  if (threadIdx.x < call.experts) {
+    scales[threadIdx.x] = few.scale_of_expert ? few.scale_of_expert[threadIdx.x] : 1.0f;
   }
   cluster_sync();  // every block runs
   wait_for_previous();
@@ -89,8 +92,7 @@ __global__ void __cluster_dims__(kBlocksARow, 1, 1) __launch_bounds__(kRowThread
   for (int k = 0; k < top_k; ++k) {
     const int best = best_expert(logits, call.experts, taken), pair = row * top_k + k;
     taken |= 1u << best;
-    const float score = 1.0f / (1.0f + expf(-logits[best])),
-                scale = few.scale_of_expert ? few.scale_of_expert[best] : 1.0f;
+    const float score = 1.0f / (1.0f + expf(-logits[best])), scale = scales[best];
     if (rank == 0 && threadIdx.x == 0) call.expert_of_pair[pair] = best;
     if (!stores) continue;
 #pragma unroll

@@ -100,7 +100,9 @@ class TinyModel {
             put(counts),
             !work.narrow.empty(),
             !work.wide.empty(),
-            static_cast<int>(work.merges.size())};
+            static_cast<int>(work.merges.size()),
+            chunk_size,
+            work.decode_runs};
   }
 
   const model::LlamaConfig config_;
