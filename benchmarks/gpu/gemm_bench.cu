@@ -73,9 +73,8 @@ void time_shape(const Shape& s, int tokens, const DeviceBuffer& weights, const D
   const GemmInput input = make_gemm_input(s.type, x.as<void>(), std::max(tokens, 128), s.k);
   const int expected = (s.groups > 1 ? 2 : 1) * ((tokens + s.groups - 1) / s.groups);
   const int launches = copies * (copies < 4 ? 4 : 1);
-  DeviceBuffer totals(SplitTotals::total_bytes()), counts(SplitTotals::count_bytes());
-  check(cudaMemset(counts.as<void>(), 0, counts.bytes()), "counts");
-  const SplitTotals split{totals.as<float>(), counts.as<int32_t>()};
+  DeviceBuffer totals(SplitTotals::bytes());
+  const SplitTotals split = SplitTotals::in(totals.as<void>());
   cudaGraph_t graph;
   cudaGraphExec_t executable;
   check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal), "capture");

@@ -45,13 +45,13 @@ struct GemmInput {
 GemmInput make_gemm_input(ElementType type, const void* data, int64_t max_tokens, int k);
 
 // Where the blocks of a product meet: those of a tile whose K is cut into segments, and those that draw the
-// next of many tiles. Products of one stream share it.
+// next of many tiles. Products of one stream share it. Each leaves it as it found it.
 struct SplitTotals {
-  float* totals = nullptr;    // device, total_bytes()
-  int32_t* counts = nullptr;  // device, count_bytes(), zero before the first product and after each
-  int32_t* next_tile() const;
-  static size_t total_bytes();
-  static size_t count_bytes();
+  static constexpr uint32_t kAbsent = 0xffffffff;
+  float* totals = nullptr;       // device, all kAbsent between products
+  int32_t* next_tile = nullptr;  // device, zero between products
+  static size_t bytes();
+  static SplitTotals in(void* memory);  // device, bytes(), 16-byte aligned; fills it
 };
 
 // With few tokens, a matrix that every row takes (group 0) and experts (groups 1 on) are one product. x and y

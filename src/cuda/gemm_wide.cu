@@ -487,7 +487,7 @@ void run(const GemmCall& call, int num_sms, cudaStream_t stream) {
                     call.token_begin,
                     call.tokens_a_group,
                     call.mixes_first_group,
-                    call.split.next_tile(),
+                    call.split.next_tile,
                     output};
   int clusters = std::min(num_sms / kCluster, resident_clusters);
   if (w.groups == 1) {  // no more than there is work for

@@ -30,7 +30,7 @@ AttentionShape checked_shape(const model::LlamaConfig& config, const model::KvGe
 struct Buffers {
   int64_t residual, normed, update, expert_out, attention_in, shared_in, expert_in;
   int64_t choices, rank_of_pair, place_of_pair, score_of_pair, count_of_expert, expert_begin;
-  int64_t logit_in, split_totals, split_counts, few_in, few_out;
+  int64_t logit_in, split_totals, few_in, few_out;
   int64_t qkv, q, context_in, partials;                // attention
   int64_t shared_act, expert_act, dense_act, few_act;  // MLP
   int64_t bytes;
@@ -51,8 +51,7 @@ struct Buffers {
     count_of_expert = take(4 * int64_t{c.num_experts} + 4);
     expert_begin = take(4 * int64_t{c.num_experts} + 8);
     logit_in = take(kBf16 * limits.max_logit_rows * hidden);
-    split_totals = take(static_cast<int64_t>(SplitTotals::total_bytes()));
-    split_counts = take(static_cast<int64_t>(SplitTotals::count_bytes()));
+    split_totals = take(static_cast<int64_t>(SplitTotals::bytes()));
     few_in = take(kBf16 * 2 * kFewTokens * hidden);
     few_out = take(kBf16 * 2 * kFewTokens * hidden);
 
@@ -155,9 +154,7 @@ void Llama4::allocate() {
   q_ = base + at.q;
   few_out_ = base + at.few_out;
   partials_ = reinterpret_cast<float*>(base + at.partials);
-  split_totals_ = {reinterpret_cast<float*>(base + at.split_totals),
-                   reinterpret_cast<int32_t*>(base + at.split_counts)};
-  check(cudaMemset(split_totals_.counts, 0, SplitTotals::count_bytes()), "cudaMemset");
+  split_totals_ = SplitTotals::in(base + at.split_totals);
   choices_ = reinterpret_cast<int32_t*>(base + at.choices);
   const ExpertChoices choices = expert_choices();
   check(cudaMemset(choices_, 0xFF, sizeof(int32_t) * choices.layers * choices.layer_stride), "cudaMemset");

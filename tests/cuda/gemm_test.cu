@@ -31,9 +31,8 @@ class GemmTest : public testing::Test {
   void SetUp() override {
     NEEDS_GPU();
     prepare_gemm();
-    totals_ = DeviceBuffer(SplitTotals::total_bytes());
-    counts_ = DeviceBuffer(SplitTotals::count_bytes());
-    check(cudaMemset(counts_.as<void>(), 0, counts_.bytes()), "counts");
+    totals_ = DeviceBuffer(SplitTotals::bytes());
+    split_ = SplitTotals::in(totals_.as<void>());
   }
 
   std::vector<uint8_t> random_elements(ElementType type, int64_t n) {
@@ -76,14 +75,13 @@ class GemmTest : public testing::Test {
     DeviceBuffer y(static_cast<size_t>(total) * c.features * out_bytes + 64);
     check(cudaMemset(y.as<void>(), 0xff, y.bytes()), "poison");
     const GemmInput input = make_gemm_input(c.type, x, total, c.k);
-    const SplitTotals split{totals_.as<float>(), counts_.as<int32_t>()};
     gemm({.w = &w,
           .x = &input,
           .y = y.as<void>(),
           .output = c.output,
           .token_begin = device_begin.as<int32_t>(),
           .tokens_a_group = tokens_a_group,
-          .split = split},
+          .split = split_},
          num_sms, stream_);
     check(cudaStreamSynchronize(stream_), "kernel");
     std::vector<uint8_t> raw(y.bytes());
@@ -144,7 +142,8 @@ class GemmTest : public testing::Test {
   }
 
   std::mt19937 random_{7};
-  DeviceBuffer totals_, counts_;
+  DeviceBuffer totals_;
+  SplitTotals split_;
   const cudaStream_t stream_ = nullptr;  // the default stream: needs no device before SetUp
 };
 
@@ -256,7 +255,7 @@ class GatedTest : public GemmTest {
           .output = output,
           .token_begin = device_begin.as<int32_t>(),
           .tokens_a_group = tokens_a_group,
-          .split = {totals_.as<float>(), counts_.as<int32_t>()},
+          .split = split_,
           .divisor_of_group = divisors},
          132, stream_);
     std::vector<uint8_t> raw(y.bytes());
@@ -322,7 +321,7 @@ TEST_F(GatedTest, few_tokens_of_a_shared_matrix_and_experts_are_the_products_of_
               .y = y.as<void>(),
               .token_begin = device_range.as<int32_t>(),
               .tokens_a_group = 1,
-              .split = {totals_.as<float>(), counts_.as<int32_t>()},
+              .split = split_,
               .few = {chosen.as<int32_t>(), top_k}},
              132, stream_);
         std::vector<bf16> got(y.bytes() / 2);
