@@ -24,7 +24,7 @@ package: build  ## a Debian package and a tarball of it, in build/package
 	@scripts/install-deps.sh package
 	@cmake --build build --target package
 
-test:  ## the whole suite but test-clients; parts of it: scripts/test.sh --help
+test:  ## the suite but fuzz and test-clients; parts of it: scripts/test.sh --help
 	@scripts/test.sh
 
 test-clients:  ## lm_eval against the served model (downloads torch: 5 GB of disk)

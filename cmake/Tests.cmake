@@ -1,4 +1,5 @@
-# tests/MODULE/*_test.cc become one GoogleTest program test_MODULE; each of its cases is a CTest test.
+# tests/MODULE/*_test.cc become one GoogleTest program test_MODULE; each of its cases is a CTest test. The tests' own files
+# are not optimised, what they test is: half of their compile time.
 find_package(GTest REQUIRED)
 include(GoogleTest)
 
@@ -21,6 +22,7 @@ foreach(folder ${test_folders})
   if(OUTRIDER_UNITY_TESTS AND NOT module STREQUAL "cuda")  # whose files name the same things
     set_target_properties(test_${module} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
   endif()
+  target_compile_options(test_${module} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-O0>)
   target_include_directories(test_${module} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
   target_link_libraries(test_${module} PRIVATE outrider_${module} GTest::gtest_main GTest::gmock)
   if(TARGET outrider_checkpoint)

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.." || exit 2
 
 usage() {
   cat << 'END'
-usage: scripts/test.sh [group...]; without one, all but clients
+usage: scripts/test.sh [group...]; without one, all but fuzz and clients; with CI=true, all but clients
   checks   format, include directions, house rules, shell and Python scripts, clang-tidy
   unit     build with warnings as errors; unit, golden and property tests
   api      real clients and a browser against the binary
@@ -19,7 +19,8 @@ END
 }
 
 groups=("$@")
-[ $# -eq 0 ] && groups=(checks unit api asan tsan fuzz)
+[ $# -eq 0 ] && groups=(checks unit api asan tsan)
+[ $# -eq 0 ] && [ "${CI:-}" = true ] && groups+=(fuzz)
 for group in "${groups[@]}"; do
   case $group in
     checks | unit | api | asan | tsan | fuzz | clients | summary) ;;
