@@ -84,6 +84,10 @@ struct PageMath<model::KvDtype::kFp8E4m3, kHeadDim, kN> {
     const int exponent = static_cast<int>(__float_as_uint(largest) >> 23 & 0xFF) - 127;
     return __uint_as_float(static_cast<uint32_t>(127 + 7 - min(max(exponent, -100), 100)) << 23);
   }
+  // 1 / scale for what q_scale() gives, exactly.
+  static __device__ __forceinline__ float inverse_of_power(float scale) {
+    return __uint_as_float((254u << 23) - __float_as_uint(scale));
+  }
   // Two neighbouring channels of a column.
   static __device__ __forceinline__ void store_q(uint8_t* q, int column, int channel, float a, float b) {
     const uint16_t value = to_e4m3x2(a, b);
@@ -91,6 +95,17 @@ struct PageMath<model::KvDtype::kFp8E4m3, kHeadDim, kN> {
     *reinterpret_cast<uint16_t*>(to) = value;
     *reinterpret_cast<uint16_t*>(to + kQTile) =
         to_e4m3x2(a - from_e4m3(value & 0xFF), b - from_e4m3(value >> 8));
+  }
+  // The same of four neighbouring channels.
+  static __device__ __forceinline__ void store_q(uint8_t* q, int column, int channel, const float (&x)[4]) {
+    const uint32_t value = to_e4m3x2(x[0], x[1]) | static_cast<uint32_t>(to_e4m3x2(x[2], x[3])) << 16;
+    float rest[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) rest[i] = x[i] - from_e4m3(value >> 8 * i & 0xFF);
+    uint8_t* to = q + q_offset(column, channel);
+    *reinterpret_cast<uint32_t*>(to) = value;
+    *reinterpret_cast<uint32_t*>(to + kQTile) =
+        to_e4m3x2(rest[0], rest[1]) | static_cast<uint32_t>(to_e4m3x2(rest[2], rest[3])) << 16;
   }
   static __device__ __forceinline__ void store_p(uint8_t* p, int column, int position, float weight) {
     const float leading = leading_bits(weight);

@@ -59,14 +59,13 @@ __device__ __forceinline__ void store_result(const ProductInput& out, int64_t in
   }
 }
 
-// Of `index`, an even one, and the next.
-__device__ __forceinline__ void store_results(const ProductInput& out, int64_t index, float total, float next,
-                                              float factor) {
+// Of `index`, an even one, and the next. `divisor`: out.scale.
+__device__ __forceinline__ void store_results(const ProductInput& out, const Divisor& divisor, int64_t index,
+                                              float total, float next, float factor) {
   __nv_bfloat162 result;
   result.x = __float2bfloat16(__fmul_rn(total, factor));
   result.y = __float2bfloat16(__fmul_rn(next, factor));
   if (out.type == ElementType::kFp8) {
-    const Divisor divisor(out.scale);
     *reinterpret_cast<uint16_t*>(static_cast<uint8_t*>(out.data) + index) =
         to_e4m3x2(divisor.quotient(__bfloat162float(result.x)), divisor.quotient(__bfloat162float(result.y)));
   } else {

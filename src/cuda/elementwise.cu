@@ -1,6 +1,9 @@
-// One block a row, the row in registers, 16 bytes an access. Floor: the rows' bytes over memory bandwidth; at
-// decode sizes the launch itself, which programmatic launches overlap.
+// One block a row, the row in registers, 16 bytes an access; of many rows a block norms several, and has the
+// next one on the way. Floor: the rows' bytes over memory bandwidth; at decode sizes the launch itself, which
+// programmatic launches overlap.
 #include "cuda/elementwise.h"
+
+#include <algorithm>
 
 #include "cuda/add_norm.cuh"
 #include "cuda/launch.cuh"
@@ -23,12 +26,12 @@ __global__ void __launch_bounds__(kRowThreads)
   for (int i = threadIdx.x; i < hidden / kVector; i += kRowThreads) to[i] = from[i];
 }
 
-__device__ __forceinline__ void store_row(const AddNorm& call, const Vector (&x)[kRowVectors]) {
+__device__ __forceinline__ void store_row(const AddNorm& call, int row, const Vector (&x)[kRowVectors]) {
 #pragma unroll
   for (int v = 0; v < kRowVectors; ++v) {
     const int i = (v * kRowThreads + threadIdx.x) * kVector;
     if (i >= call.hidden) continue;
-    store_input(call.out.type, call.out.data, int64_t{blockIdx.x} * call.hidden + i, x[v], call.out.scale);
+    store_input(call.out.type, call.out.data, int64_t{row} * call.hidden + i, x[v], call.out.scale);
   }
 }
 
@@ -42,7 +45,10 @@ __device__ __forceinline__ void store_residual(const AddNorm& call, int row, con
   }
 }
 
-__global__ void __launch_bounds__(kRowThreads) add_norm_kernel(const AddNorm call) {
+// Two an SM of Hopper's 132: what they ask for ahead keeps the memory busy.
+constexpr int kNormBlocks = 264;
+
+__global__ void __launch_bounds__(kRowThreads, 2) add_norm_kernel(const __grid_constant__ AddNorm call) {
   __shared__ float scratch[kRowThreads / 32];
   let_next_start();
   const RawRow weight = load_row(call.weight, call.hidden);
@@ -50,18 +56,27 @@ __global__ void __launch_bounds__(kRowThreads) add_norm_kernel(const AddNorm cal
   if (blockIdx.x == 0) {
     for (int i = threadIdx.x; i < call.clear_count; i += kRowThreads) call.clear[i] = 0;
   }
-  Vector x[kRowVectors];
-  const int row = call.row_index ? call.row_index[blockIdx.x] : blockIdx.x;
-  add_updates(call, row, x);
-  store_residual(call, row, x);
-  normalize(call, weight, x, scratch);
-  store_row(call, x);
+  const auto row_of = [&](int i) { return call.row_index ? call.row_index[i] : i; };
+  RawUpdates next = load_updates(call, row_of(blockIdx.x));
+  for (int i = blockIdx.x; i < call.rows; i += gridDim.x) {
+    const int row = row_of(i), after = i + gridDim.x;
+    Vector x[kRowVectors];
+    sum_updates(call, row, next, x);
+    if (after < call.rows) next = load_updates(call, row_of(after));
+    store_residual(call, row, x);
+    normalize(call, weight, x, scratch);
+    store_row(call, i, x);
+  }
 }
 
 __global__ void __launch_bounds__(kRowThreads) dispatch_kernel(const Dispatch call) {
   let_next_start();
   wait_for_previous();
-  const int pair = blockIdx.x, row = pair / call.experts_per_token, expert = call.expert_of_pair[pair];
+  const int pair = blockIdx.x, row = pair / call.experts_per_token;
+  // Asked for before its place is looked up.
+  const RawRow raw =
+      load_row(static_cast<const bf16*>(call.normed) + int64_t{row} * call.hidden, call.hidden);
+  const int expert = call.expert_of_pair[pair];
   int begin = call.first_place;
   for (int e = 0; e < expert; ++e) begin += call.count_of_expert[e];
   const int place = begin + call.rank_of_pair[pair];
@@ -72,8 +87,11 @@ __global__ void __launch_bounds__(kRowThreads) dispatch_kernel(const Dispatch ca
     call.expert_begin[threadIdx.x] = sum;
   }
   const float score = call.score_of_pair[pair], scale = call.scale_of_expert[expert];
-  for (int i = threadIdx.x * kVector; i < call.hidden; i += kRowThreads * kVector) {
-    Vector x = load_vector(static_cast<const bf16*>(call.normed) + int64_t{row} * call.hidden + i);
+#pragma unroll
+  for (int v = 0; v < kRowVectors; ++v) {
+    const int i = (v * kRowThreads + threadIdx.x) * kVector;
+    if (i >= call.hidden) continue;
+    Vector x = unpacked(raw.piece[v]);
     for (float& value : x.value) value *= score;
     round_to_bf16(x);
     store_input(call.expert_in.type, call.expert_in.data, int64_t{place} * call.hidden + i, x, scale);
@@ -89,7 +107,7 @@ void embed(const Batch& batch, const void* table, const int32_t* last_token, int
 }
 
 void add_norm(const AddNorm& call, cudaStream_t stream) {
-  launch(add_norm_kernel, call.rows, kRowThreads, 0, stream, call);
+  launch(add_norm_kernel, std::min(call.rows, kNormBlocks), kRowThreads, 0, stream, call);
 }
 
 void dispatch(const Dispatch& call, cudaStream_t stream) {

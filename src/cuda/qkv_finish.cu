@@ -1,6 +1,7 @@
 // One block a row, or several where rows are few; one warp a head: a lane has head_dim / 32 neighbouring
-// channels, so whole pairs. Floor: the bytes of qkv, q and the cache once (28 KiB a row for Scout); a decode
-// step has too few to matter.
+// channels, so whole pairs. Many rows: a lane has eight channels, as four (or two) lanes would, with the same
+// sums. Floor: the bytes of qkv, q and the cache once (28 KiB a row for Scout); a decode step has too few to
+// matter.
 #include "cuda/qkv_finish.h"
 
 #include "cuda/launch.cuh"
@@ -64,16 +65,11 @@ __device__ __forceinline__ void finish_values(const QkvFinish& call, int first) 
   }
 }
 
-// kManyRows: the first blocks take V of kValueRows rows each, the others a row each but for V.
-template <KvDtype kDtype, int kHeadDim, bool kManyRows>
+template <KvDtype kDtype, int kHeadDim>
 __global__ void __launch_bounds__(kThreads) finish(const QkvFinish call) {
   let_next_start();
   const Batch& batch = call.batch;
-  const int block = blockIdx.x, value_blocks = kManyRows ? (batch.num_rows + kValueRows - 1) / kValueRows : 0;
-  if constexpr (kManyRows) {
-    if (block < value_blocks) return finish_values<kHeadDim>(call, block * kValueRows);
-  }
-  const int row = block - value_blocks, warps = gridDim.y * kWarps, kv_heads = call.cache.kv_heads;
+  const int row = blockIdx.x, warps = gridDim.y * kWarps, kv_heads = call.cache.kv_heads;
   const int warp = blockIdx.y * kWarps + threadIdx.x / 32;
   const int position = batch.positions[row];
   const bool rotates = call.rope_frequencies != nullptr;
@@ -92,32 +88,146 @@ __global__ void __launch_bounds__(kThreads) finish(const QkvFinish call) {
   const Divisor k_scale(call.cache.k_scale), v_scale(call.cache.v_scale);
   wait_for_previous();
   const int units = call.heads + kv_heads;
-  constexpr int kAtOnce = kManyRows ? 3 : 1;  // whose loads overlap
-  for (int begin = warp; begin < units; begin += kAtOnce * warps) {
-    Lane<kHeadDim> x[kAtOnce];
+  for (int unit = warp; unit < units; unit += warps) {  // q's and k's heads are neighbours
+    Lane<kHeadDim> x = load_head<kHeadDim>(q_in + unit * kHeadDim);
+    const int head = unit - call.heads;
+    if (rotates) turn(x);
+    if (head < 0) {
+      if (!rotates) {
 #pragma unroll
-    for (int i = 0; i < kAtOnce; ++i) {
-      const int unit = begin + i * warps;  // q's and k's heads are neighbours
-      if (unit < units) x[i] = load_head<kHeadDim>(q_in + unit * kHeadDim);
+        for (float& value : x.value) value *= factor;
+      }
+      store_head(q_out + unit * kHeadDim, x);
+      continue;
+    }
+    uint8_t* image = page + head * call.cache.head_bytes;
+    store_key<kDtype>(image, position % kPagePositions, x, k_scale);
+    store_value<kDtype>(image, position % kPagePositions,
+                        load_head<kHeadDim>(q_in + (units + head) * kHeadDim), v_scale);
+  }
+}
+
+// Eight channels of a head, 16 bytes of it.
+constexpr int kPiece = 8;
+struct Piece {
+  float value[kPiece];
+};
+
+__device__ __forceinline__ Piece unpacked(const int4& raw) {
+  const auto* pairs = reinterpret_cast<const __nv_bfloat162*>(&raw);
+  Piece x;
+#pragma unroll
+  for (int i = 0; i < kPiece / 2; ++i) {
+    const float2 pair = __bfloat1622float2(pairs[i]);
+    x.value[2 * i] = pair.x;
+    x.value[2 * i + 1] = pair.y;
+  }
+  return x;
+}
+
+__device__ __forceinline__ int4 to_bf16x8(const Piece& x) {
+  int4 raw;
+  auto* pairs = reinterpret_cast<__nv_bfloat162*>(&raw);
+#pragma unroll
+  for (int i = 0; i < kPiece / 2; ++i) pairs[i] = __floats2bfloat162_rn(x.value[2 * i], x.value[2 * i + 1]);
+  return raw;
+}
+
+// As normalise() of Lane: sums of what would be a lane's, then over the lanes in the same order.
+template <int kHeadDim>
+__device__ __forceinline__ void normalise(Piece& x, float eps) {
+  constexpr int kCount = kHeadDim / 32, kParts = kPiece / kCount;
+  float sum[kParts];
+#pragma unroll
+  for (int p = 0; p < kParts; ++p) {
+    sum[p] = 0.0f;
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      const float value = x.value[p * kCount + i];
+      sum[p] = __fmaf_rn(value, value, sum[p]);
     }
 #pragma unroll
-    for (int i = 0; i < kAtOnce; ++i) {
-      const int unit = begin + i * warps, head = unit - call.heads;
-      if (unit >= units) continue;
-      if (rotates) turn(x[i]);
-      if (head < 0) {
-        if (!rotates) {
+    for (int lanes = kHeadDim / kPiece / 2; lanes > 0; lanes /= 2) {
+      sum[p] += __shfl_xor_sync(~0u, sum[p], lanes);
+    }
+  }
 #pragma unroll
-          for (float& value : x[i].value) value *= factor;
-        }
-        store_head(q_out + unit * kHeadDim, x[i]);
-        continue;
+  for (int parts = kParts / 2; parts > 0; parts /= 2) {
+#pragma unroll
+    for (int p = 0; p < parts; ++p) sum[p] += sum[p + parts];
+  }
+  const float factor = __frcp_rn(__fsqrt_rn(sum[0] / kHeadDim + eps));
+#pragma unroll
+  for (float& value : x.value) value *= factor;
+}
+
+// FP8 images. The first blocks take V of kValueRows rows each, the others a row each but for V.
+template <int kHeadDim>
+__global__ void __launch_bounds__(kThreads, 6) finish_many(const QkvFinish call) {
+  using Image = KvImage<KvDtype::kFp8E4m3, kHeadDim>;
+  constexpr int kLanes = kHeadDim / kPiece, kHeadsAtOnce = kThreads / kLanes, kAtOnce = 3;
+  __shared__ float4 cosines[kLanes], sines[kLanes];
+  let_next_start();
+  const Batch& batch = call.batch;
+  const int block = blockIdx.x, value_blocks = (batch.num_rows + kValueRows - 1) / kValueRows;
+  if (block < value_blocks) return finish_values<kHeadDim>(call, block * kValueRows);
+
+  const int row = block - value_blocks, units = call.heads + call.cache.kv_heads;
+  const int lane = threadIdx.x % kLanes, position = batch.positions[row];
+  const auto* const in = reinterpret_cast<const int4*>(
+      static_cast<const bf16*>(call.qkv) + int64_t{row} * (units + call.cache.kv_heads) * kHeadDim);
+  auto* const q_out =
+      reinterpret_cast<int4*>(static_cast<bf16*>(call.q) + int64_t{row} * call.heads * kHeadDim);
+  wait_for_previous();
+  int4 raw[kAtOnce];  // asked for before the angles are there
+  const auto load = [&](int begin) {
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      const int unit = begin + i * kHeadsAtOnce;  // q's and k's heads are neighbours
+      raw[i] = unit < units ? in[unit * kLanes + lane] : int4{};
+    }
+  };
+  const int first = threadIdx.x / kLanes;
+  load(first);
+  const bool rotates = call.rope_frequencies != nullptr;
+  if (rotates && threadIdx.x < kHeadDim / 2) {
+    float sine, cosine;
+    sincosf(__fmul_rn(static_cast<float>(position), call.rope_frequencies[threadIdx.x]), &sine, &cosine);
+    reinterpret_cast<float*>(cosines)[threadIdx.x] = cosine;
+    reinterpret_cast<float*>(sines)[threadIdx.x] = sine;
+  }
+  __syncthreads();
+  const float factor = rotates ? 1.0f : temperature(call, position);
+  uint8_t* const page = page_of(call, row);
+  const Divisor k_scale(call.cache.k_scale);
+  for (int base = 0; base < units; base += kAtOnce * kHeadsAtOnce) {
+    if (base > 0) load(base + first);
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      const int unit = base + first + i * kHeadsAtOnce, head = unit - call.heads;
+      Piece x = unpacked(raw[i]);
+      if (rotates) {
+        const float4 c = cosines[lane], s = sines[lane];
+        const float cosine[4] = {c.x, c.y, c.z, c.w}, sine[4] = {s.x, s.y, s.z, s.w};
+#pragma unroll
+        for (int p = 0; p < kPiece / 2; ++p)
+          turn_pair(x.value[2 * p], x.value[2 * p + 1], cosine[p], sine[p]);
+        if (call.use_qk_norm) normalise<kHeadDim>(x, call.qk_norm_eps);
+      } else if (head < 0) {
+#pragma unroll
+        for (float& value : x.value) value *= factor;
       }
-      uint8_t* image = page + head * call.cache.head_bytes;
-      store_key<kDtype>(image, position % kPagePositions, x[i], k_scale);
-      if constexpr (!kManyRows) {
-        store_value<kDtype>(image, position % kPagePositions,
-                            load_head<kHeadDim>(q_in + (units + head) * kHeadDim), v_scale);
+      if (head < 0) {
+        q_out[unit * kLanes + lane] = to_bf16x8(x);
+      } else if (unit < units) {
+        uint2 codes;
+        auto* pairs = reinterpret_cast<uint16_t*>(&codes);
+#pragma unroll
+        for (int p = 0; p < kPiece / 2; ++p) {
+          pairs[p] = to_e4m3x2(k_scale.quotient(x.value[2 * p]), k_scale.quotient(x.value[2 * p + 1]));
+        }
+        *reinterpret_cast<uint2*>(page + head * call.cache.head_bytes +
+                                  Image::key_offset(position % kPagePositions, lane * kPiece)) = codes;
       }
     }
   }
@@ -134,14 +244,13 @@ void qkv_finish(const QkvFinish& call, cudaStream_t stream) {
   constexpr int kFewRows = 32;
   const int rows = call.batch.num_rows;
   if (fp8 && rows > kFewRows) {
-    const auto kernel =
-        cache.head_dim == 128 ? finish<KvDtype::kFp8E4m3, 128, true> : finish<KvDtype::kFp8E4m3, 64, true>;
+    const auto kernel = cache.head_dim == 128 ? finish_many<128> : finish_many<64>;
     launch(kernel, rows + (rows + kValueRows - 1) / kValueRows, kThreads, 0, stream, call);
     return;
   }
   const auto kernel = cache.head_dim == 128
-                          ? (fp8 ? finish<KvDtype::kFp8E4m3, 128, false> : finish<KvDtype::kBf16, 128, false>)
-                          : (fp8 ? finish<KvDtype::kFp8E4m3, 64, false> : finish<KvDtype::kBf16, 64, false>);
+                          ? (fp8 ? finish<KvDtype::kFp8E4m3, 128> : finish<KvDtype::kBf16, 128>)
+                          : (fp8 ? finish<KvDtype::kFp8E4m3, 64> : finish<KvDtype::kBf16, 64>);
   const int blocks_a_row = rows > kFewRows ? 1 : (call.heads + cache.kv_heads + kWarps - 1) / kWarps;
   launch(kernel, dim3(rows, blocks_a_row), kThreads, 0, stream, call);
 }

@@ -38,6 +38,12 @@ __device__ __forceinline__ void store_head(bf16* head, const Lane<kHeadDim>& x) 
   }
 }
 
+__device__ __forceinline__ void turn_pair(float& x, float& y, float cosine, float sine) {
+  const float a = x, b = y;
+  x = __fmaf_rn(a, cosine, -__fmul_rn(b, sine));
+  y = __fmaf_rn(a, sine, __fmul_rn(b, cosine));
+}
+
 // cos and sin of the angles of this lane's pairs. In fp32 with the full-range functions, as the reference
 // implementation: positions multiply the frequencies' rounding.
 template <int kHeadDim>
@@ -55,9 +61,7 @@ struct Rotation {
   __device__ __forceinline__ void apply(Lane<kHeadDim>& x) const {
 #pragma unroll
     for (int i = 0; i < kPairs; ++i) {
-      const float a = x.value[2 * i], b = x.value[2 * i + 1];
-      x.value[2 * i] = __fmaf_rn(a, cosine[i], -__fmul_rn(b, sine[i]));
-      x.value[2 * i + 1] = __fmaf_rn(a, sine[i], __fmul_rn(b, cosine[i]));
+      turn_pair(x.value[2 * i], x.value[2 * i + 1], cosine[i], sine[i]);
     }
   }
 };

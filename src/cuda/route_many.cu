@@ -1,7 +1,9 @@
-// Residual, RMSNorm and routing of many rows. A block takes kRows rows one after the other and keeps them in
-// registers as bf16; then every weight of the router that it reads serves all of them: with a row a block,
-// 8192 rows would read Scout's router (160 KB) 8192 times, 1.3 GB from the L2 cache. Sums are those of
-// route_few.cu, in the same order. Floor: the rows' bytes over memory bandwidth, 0.5 GB or 0.11 ms for 8192.
+// Residual, RMSNorm and routing of many rows: a row a block, or from 512 rows on teams of threads that take
+// two rows each and share the router in shared memory; with a row a block, 8192 rows would read Scout's
+// router (160 KB) 8192 times, 1.3 GB from the L2 cache. Sums are those of route_few.cu, in the same order.
+// Floor: the rows' bytes over memory bandwidth, 0.38 GB or 83 us for 8192.
+#include <algorithm>
+
 #include "cuda/add_norm.cuh"
 #include "cuda/elementwise.h"
 #include "cuda/launch.cuh"
@@ -10,33 +12,38 @@ namespace outrider::cuda {
 namespace {
 
 constexpr int kMaxExperts = 128;
-constexpr int kManyRows = 512;  // from here on blocks of several rows fill the device
+constexpr int kManyRows = 512;  // from here on teams of rows fill the device
+constexpr int kWarps = kRowThreads / 32;
 
 __device__ __forceinline__ int vector_begin(int v) { return (v * kRowThreads + threadIdx.x) * kVector; }
 
-// Stores the row's residual and the inputs of the shared expert and of dispatch. `x`: the thread's part of
-// the new residual; `packed`: of its norm.
-__device__ __forceinline__ void norm_row(const AddNormRoute& call, int row, const RawRow& weight,
-                                         float* scratch, Vector (&x)[kRowVectors],
-                                         int4 (&packed)[kRowVectors]) {
+__device__ __forceinline__ void store_residual(const AddNorm& norm, int row, const Vector (&x)[kRowVectors]) {
+  if (!norm.update && !norm.expert_out) return;
+#pragma unroll
+  for (int v = 0; v < kRowVectors; ++v) {
+    const int i = vector_begin(v);
+    if (i < norm.hidden) store_bf16(static_cast<bf16*>(norm.residual) + int64_t{row} * norm.hidden + i, x[v]);
+  }
+}
+
+// The inputs of the shared expert and of dispatch.
+__device__ __forceinline__ void store_normed(const AddNormRoute& call, int row,
+                                             const Vector (&x)[kRowVectors]) {
   const AddNorm& norm = call.norm;
 #pragma unroll
   for (int v = 0; v < kRowVectors; ++v) {
     const int i = vector_begin(v);
-    if (i >= norm.hidden || (!norm.update && !norm.expert_out)) continue;
-    store_bf16(static_cast<bf16*>(norm.residual) + int64_t{row} * norm.hidden + i, x[v]);
-  }
-  normalize(norm, weight, x, scratch);
-#pragma unroll
-  for (int v = 0; v < kRowVectors; ++v) {
-    const int i = vector_begin(v);
-    packed[v] = int4{};
     if (i >= norm.hidden) continue;
     const int64_t at = int64_t{row} * norm.hidden + i;
-    packed[v] = to_bf16x8(x[v]);
     store_input(norm.out.type, norm.out.data, at, x[v], norm.out.scale);
-    *reinterpret_cast<int4*>(static_cast<bf16*>(call.normed) + at) = packed[v];
+    store_bf16(static_cast<bf16*>(call.normed) + at, x[v]);
   }
+}
+
+__device__ __forceinline__ void store_choice(const AddNormRoute& call, int pair, int expert, float logit) {
+  call.expert_of_pair[pair] = expert;
+  call.score_of_pair[pair] = 1.0f / (1.0f + expf(-logit));
+  call.rank_of_pair[pair] = atomicAdd(&call.count_of_expert[expert], 1);
 }
 
 // The row's experts by logit, best first, lowest index on ties. One thread.
@@ -45,34 +52,25 @@ __device__ __forceinline__ void choose_experts(const AddNormRoute& call, int row
   for (int rank = 0; rank < top_k; ++rank) {
     int best = 0;
     for (int e = 1; e < call.experts; ++e) best = logits[e] > logits[best] ? e : best;
-    const int pair = row * top_k + rank;
-    call.expert_of_pair[pair] = best;
-    call.score_of_pair[pair] = 1.0f / (1.0f + expf(-logits[best]));
-    call.rank_of_pair[pair] = atomicAdd(&call.count_of_expert[best], 1);
+    store_choice(call, row * top_k + rank, best, logits[best]);
     logits[best] = -INFINITY;
   }
 }
 
-template <int kRows>
+// A row a block.
 __global__ void __launch_bounds__(kRowThreads) route_kernel(const __grid_constant__ AddNormRoute call) {
-  constexpr int kWarps = kRowThreads / 32;
   __shared__ float scratch[kWarps];
-  __shared__ float partial[kRows][kMaxExperts][kWarps];
-  __shared__ float logits[kRows][kMaxExperts];
+  __shared__ float partial[kMaxExperts][kWarps];
+  __shared__ float logits[kMaxExperts];
   let_next_start();
-  const int first = blockIdx.x * kRows, hidden = call.norm.hidden;
+  const int row = blockIdx.x, hidden = call.norm.hidden;
   const RawRow norm_weight = load_row(call.norm.weight, hidden);
   wait_for_previous();
-  int4 x[kRows][kRowVectors];
-  {
-    Vector updated[kRows][kRowVectors];  // of all rows before any is used: their loads overlap
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) add_updates(call.norm, min(first + r, call.norm.rows - 1), updated[r]);
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      if (first + r < call.norm.rows) norm_row(call, first + r, norm_weight, scratch, updated[r], x[r]);
-    }
-  }
+  Vector x[kRowVectors];
+  add_updates(call.norm, row, x);
+  store_residual(call.norm, row, x);
+  normalize(call.norm, norm_weight, x, scratch);
+  store_normed(call, row, x);
   const auto weights_of = [&](int e) {
     return load_row(static_cast<const bf16*>(call.router) + int64_t{min(e, call.experts - 1)} * hidden,
                     hidden);
@@ -81,47 +79,163 @@ __global__ void __launch_bounds__(kRowThreads) route_kernel(const __grid_constan
   for (int e = 0; e < call.experts; ++e) {
     const RawRow w = next;
     next = weights_of(e + 1);
-    float dot[kRows] = {};
+    float dot = 0.0f;
 #pragma unroll
     for (int v = 0; v < kRowVectors; ++v) {
       if (vector_begin(v) >= hidden) continue;
       const Vector weight = unpacked(w.piece[v]);
 #pragma unroll
-      for (int r = 0; r < kRows; ++r) {
-        const Vector row = unpacked(x[r][v]);
+      for (int j = 0; j < kVector; ++j) dot += x[v].value[j] * weight.value[j];
+    }
+    dot = warp_sum(dot);
+    if (threadIdx.x % 32 == 0) partial[e][threadIdx.x / 32] = dot;
+  }
+  __syncthreads();
+  for (int e = threadIdx.x; e < call.experts; e += kRowThreads) {
+    float logit = 0.0f;
+    for (float part : partial[e]) logit += part;
+    logits[e] = logit;
+  }
+  __syncthreads();
+  if (threadIdx.x == 0) choose_experts(call, row, logits);
+}
+
+// Teams of kRowThreads threads: threadIdx.y is the team.
+constexpr int kTeams = 2, kTeamRows = 2;
+constexpr int kTeamExperts = 32;  // a lane each, in the end
+constexpr int kAtOnce = 8;        // experts
+constexpr int kMaxRouterBytes = 200 << 10;
+
+struct TeamScratch {
+  float squares[kTeamRows][kWarps];
+  float partial[kTeamRows][kTeamExperts][kWarps];
+};
+
+__device__ __forceinline__ void team_sync() {
+  asm volatile("bar.sync %0, %1;" ::"r"(threadIdx.y + 1), "n"(kRowThreads) : "memory");
+}
+
+// Sums over a warp as warp_sum() gives them: lane l has that of value l / 2.
+__device__ __forceinline__ float warp_sums(float (&value)[16]) {
 #pragma unroll
-        for (int j = 0; j < kVector; ++j) dot[r] += row.value[j] * weight.value[j];
+  for (int lanes = 16; lanes > 1; lanes /= 2) {
+    const bool upper = threadIdx.x & lanes;
+#pragma unroll
+    for (int i = 0; i < lanes / 2; ++i) {
+      const float mine = upper ? value[i + lanes / 2] : value[i],
+                  other = upper ? value[i] : value[i + lanes / 2];
+      value[i] = mine + __shfl_xor_sync(~0u, other, lanes);
+    }
+  }
+  return value[0] + __shfl_xor_sync(~0u, value[0], 1);
+}
+
+// As choose_experts(), by a warp: lane e has expert e's logit, or minus infinity.
+__device__ __forceinline__ void choose_experts(const AddNormRoute& call, int row, float logit) {
+  const int lane = threadIdx.x % 32, top_k = call.norm.experts_per_token;
+  for (int rank = 0; rank < top_k; ++rank) {
+    int best = lane;
+    float highest = logit;
+#pragma unroll
+    for (int lanes = 16; lanes > 0; lanes /= 2) {
+      const float other = __shfl_xor_sync(~0u, highest, lanes);
+      const int other_best = __shfl_xor_sync(~0u, best, lanes);
+      if (other > highest || (other == highest && other_best < best)) {
+        highest = other;
+        best = other_best;
       }
     }
+    best = __shfl_sync(~0u, best, 0);
+    if (lane == 0) store_choice(call, row * top_k + rank, best, highest);
+    if (lane == best) logit = -INFINITY;
+  }
+}
+
+__global__ void __launch_bounds__(kTeams* kRowThreads, 1)
+    route_teams_kernel(const __grid_constant__ AddNormRoute call) {
+  extern __shared__ int4 router[];  // [experts][hidden / kVector]
+  __shared__ TeamScratch scratches[kTeams];
+  let_next_start();
+  const int hidden = call.norm.hidden, vectors = hidden / kVector, experts = call.experts;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  for (int i = threadIdx.y * kRowThreads + threadIdx.x; i < experts * vectors; i += kTeams * kRowThreads) {
+    router[i] = static_cast<const int4*>(call.router)[i];
+  }
+  __syncthreads();
+  TeamScratch& scratch = scratches[threadIdx.y];
+  wait_for_previous();
+  const int step = gridDim.x * kTeams * kTeamRows;
+  for (int first = (blockIdx.x * kTeams + threadIdx.y) * kTeamRows; first < call.norm.rows; first += step) {
+    Vector x[kTeamRows][kRowVectors];
+    const auto row_of = [&](int r) { return min(first + r, call.norm.rows - 1); };
+    {
+      RawUpdates raw[kTeamRows];  // of all rows before any is used: their loads overlap
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      const float sum = warp_sum(dot[r]);
-      if (threadIdx.x % 32 == 0) partial[r][e][threadIdx.x / 32] = sum;
+      for (int r = 0; r < kTeamRows; ++r) raw[r] = load_updates(call.norm, row_of(r));
+#pragma unroll
+      for (int r = 0; r < kTeamRows; ++r) sum_updates(call.norm, row_of(r), raw[r], x[r]);
+    }
+#pragma unroll
+    for (int r = 0; r < kTeamRows; ++r) {
+      if (first + r < call.norm.rows) store_residual(call.norm, first + r, x[r]);
+      const float squares = warp_sum(sum_of_squares(x[r]));
+      if (lane == 0) scratch.squares[r][warp] = squares;
+    }
+    team_sync();
+    const RawRow weight = load_row(call.norm.weight, hidden);
+#pragma unroll
+    for (int r = 0; r < kTeamRows; ++r) {
+      float squares = 0.0f;
+      for (float part : scratch.squares[r]) squares += part;
+      scale_row(call.norm, weight, squares, x[r]);
+      if (first + r < call.norm.rows) store_normed(call, first + r, x[r]);
+    }
+    for (int begin = 0; begin < experts; begin += kAtOnce) {
+      float dot[kTeamRows * kAtOnce] = {};
+#pragma unroll
+      for (int v = 0; v < kRowVectors; ++v) {
+        if (vector_begin(v) >= hidden) continue;
+#pragma unroll
+        for (int e = 0; e < kAtOnce; ++e) {
+          const Vector w =
+              unpacked(router[min(begin + e, experts - 1) * vectors + v * kRowThreads + threadIdx.x]);
+#pragma unroll
+          for (int r = 0; r < kTeamRows; ++r) {
+#pragma unroll
+            for (int j = 0; j < kVector; ++j) dot[r * kAtOnce + e] += x[r][v].value[j] * w.value[j];
+          }
+        }
+      }
+      const float sum = warp_sums(dot);
+      const int expert = begin + lane / 2 % kAtOnce;
+      if (lane % 2 == 0 && expert < experts) scratch.partial[lane / (2 * kAtOnce)][expert][warp] = sum;
+    }
+    team_sync();
+    if (warp < kTeamRows && first + warp < call.norm.rows) {  // a warp a row
+      float logit = -INFINITY;
+      if (lane < experts) {
+        logit = 0.0f;
+        for (float part : scratch.partial[warp][lane]) logit += part;
+      }
+      choose_experts(call, first + warp, logit);
     }
   }
-  __syncthreads();
-  for (int i = threadIdx.x; i < kRows * call.experts; i += kRowThreads) {
-    const int r = i / call.experts, e = i % call.experts;
-    float logit = 0.0f;
-    for (float part : partial[r][e]) logit += part;
-    logits[r][e] = logit;
-  }
-  __syncthreads();
-  const int r = threadIdx.x / 32;  // a warp each
-  if (threadIdx.x % 32 == 0 && r < kRows && first + r < call.norm.rows)
-    choose_experts(call, first + r, logits[r]);
 }
 
 }  // namespace
 
 void add_norm_route(const AddNormRoute& call, cudaStream_t stream) {
-  const int rows = call.norm.rows;
-  if (rows < kManyRows) {
-    launch(route_kernel<1>, rows, kRowThreads, 0, stream, call);
-  } else {
-    constexpr int kRows = 2;
-    launch(route_kernel<kRows>, (rows + kRows - 1) / kRows, kRowThreads, 0, stream, call);
+  const int rows = call.norm.rows, router_bytes = call.experts * call.norm.hidden * 2;
+  if (rows < kManyRows || call.experts > kTeamExperts || router_bytes > kMaxRouterBytes) {
+    launch(route_kernel, rows, kRowThreads, 0, stream, call);
+    return;
   }
+  constexpr int kBlocks = 132;  // Hopper's multiprocessors
+  check(cudaFuncSetAttribute(route_teams_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, router_bytes),
+        "cudaFuncSetAttribute");
+  constexpr int kBlockRows = kTeams * kTeamRows;
+  launch(route_teams_kernel, std::min((rows + kBlockRows - 1) / kBlockRows, kBlocks),
+         dim3(kRowThreads, kTeams), router_bytes, stream, call);
 }
 
 }  // namespace outrider::cuda
