@@ -1,6 +1,6 @@
 // What becomes of one head of q, k or v between the qkv product and attention, by one warp: a lane has
-// head_dim / 32 neighbouring channels, so whole pairs. With explicit roundings: two kernels do this and must
-// agree in every bit.
+// head_dim / 32 neighbouring channels, so whole pairs. With explicit roundings: several kernels do this and
+// must agree in every bit.
 #pragma once
 
 #include "cuda/kv_image.cuh"
