@@ -3,6 +3,7 @@
 // time linear.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>

@@ -38,7 +38,7 @@ TEST(Dataset, EveryDatasetHasThePromptsThatVllmsClientMakes) {
     for (size_t i = 0; i < requests.size(); ++i) {
       const auto& wanted = item["requests"][i];
       EXPECT_THAT(requests[i].prompt, testing::StartsWith(wanted[1].get<std::string>())) << i;
-      EXPECT_EQ(hash_of(requests[i].prompt), wanted[0]) << i;
+      EXPECT_EQ(hash_of(requests[i].prompt), wanted[0].get<std::string>()) << i;
       EXPECT_EQ(requests[i].prompt_len, wanted[2]) << i;
       EXPECT_EQ(requests[i].output_len, wanted[3]) << i;
       // vLLM's client gives copies of one request the same id; here each has its own.
