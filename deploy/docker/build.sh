@@ -61,16 +61,8 @@ build() { # cpu|cuda
   }
 }
 
-# The image as a tree, and a command in it as the image's user.
-inside() { # NAME COMMAND...
-  local tree=$folder/$1
-  shift
-  chroot --userspec=outrider:outrider "$tree" env -i -C /home/outrider HOME=/home/outrider PATH=/usr/local/bin:/usr/bin:/bin MODEL=pocket \
-    PORT=$port "$@"
-}
-
 check() { # cpu|cuda
-  local name=$1 tree=$folder/$1 container bytes answer status=0
+  local name=$1 tree=$folder/$1 container bytes answer server status=0
   container=$(bud from --pull-never "outrider:$name")
   rm -rf "$tree"
   cp -a "$(bud mount "$container")" "$tree"
@@ -82,20 +74,25 @@ check() { # cpu|cuda
     "outrider:$name"
   mapfile -t entry < <(bud inspect --type image --format '{{range .Docker.Config.Entrypoint}}{{println .}}{{end}}' \
     "outrider:$name" | sed '/^$/d')
-  mount -t proc proc "$tree/proc"
   mount --rbind /dev "$tree/dev"
-  # `docker run IMAGE --model X`: the entry point, and what a user adds to it.
-  inside "$name" "${entry[@]}" --model pocket --port $port > "$folder/serve.log" 2>&1 &
+  local as_user=(chroot --userspec=outrider:outrider "$tree" env -i -C /home/outrider HOME=/home/outrider
+    PATH=/usr/local/bin:/usr/bin:/bin MODEL=pocket "PORT=$port")
+  # `docker run IMAGE --model X`: the entry point, and what a user adds to it, as the first process of the container.
+  # shellcheck disable=SC2016
+  unshare --mount --pid --fork bash -c 'mount -t proc proc "$0/proc" && exec "$@"' "$tree" "${as_user[@]}" "${entry[@]}" \
+    --model pocket --port $port > "$folder/serve.log" 2>&1 &
   for _ in $(seq 300); do
     grep -q "Application startup complete" "$folder/serve.log" && break
     sleep 0.2
   done
-  # `--entrypoint /bin/bash`: a shell with the recipe's scripts and `vllm`.
-  answer=$(inside "$name" /bin/bash -c './recipes/llama4-scout/run_basic_test.sh && vllm --version' 2>&1) || status=$?
+  server=$(pgrep --parent $!)
+  # `--entrypoint /bin/bash`: a shell with the recipe's scripts and `vllm`; and the check of health, as an engine runs it.
+  answer=$(nsenter --target "$server" --mount --pid "${as_user[@]}" /bin/bash -c \
+    './recipes/llama4-scout/run_basic_test.sh && vllm --version && /usr/share/outrider/healthcheck.sh && echo healthy' 2>&1) || status=$?
   echo "$answer"
-  kill %1
+  kill "$server"
   wait %1 || true
-  umount -R "$tree/dev" "$tree/proc"
+  umount -R "$tree/dev"
   grep -q '"finish_reason":"length"' <<< "$answer" || { cat "$folder/serve.log" >&2; return 1; }
   return "$status"
 }
