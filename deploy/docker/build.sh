@@ -106,5 +106,5 @@ make_base
 for name in "$@"; do
   build "$name"
   # Mounts and processes of its own: whatever happens inside, nothing stays mounted or running.
-  unshare --mount --pid --fork --kill-child "$root/deploy/docker/build.sh" checked "$name"
+  unshare --mount --mount-proc --pid --fork --kill-child "$root/deploy/docker/build.sh" checked "$name"
 done

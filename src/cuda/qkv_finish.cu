@@ -15,17 +15,20 @@ using model::KvDtype;
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / 32;
 
-// V of kValueRows rows from `first` on into FP8 images, where a channel's positions are neighbours: 16 bytes
-// at once if the rows are neighbours that fill them. A thread takes two channels of every row.
+// In FP8 images a channel's positions are neighbours. Rows that fill 16 bytes of them, as a prompt's do, are
+// written as such; whether those from `first` on do:
 constexpr int kValueRows = 16;
+__device__ __forceinline__ bool fill_values(const Batch& batch, int first) {
+  const int last = first + kValueRows - 1;
+  return last < batch.num_rows && batch.positions[first] % kValueRows == 0 &&
+         batch.sequence_of_row[first] == batch.sequence_of_row[last];
+}
+
+// V of such rows. A thread takes two channels of every row.
 template <int kHeadDim>
 __device__ __forceinline__ void finish_values(const QkvFinish& call, int first) {
   using Image = KvImage<KvDtype::kFp8E4m3, kHeadDim>;
-  const Batch& batch = call.batch;
-  const int rows = min(kValueRows, batch.num_rows - first), kv_heads = call.cache.kv_heads;
-  const int last = first + rows - 1, position = batch.positions[first] % kPagePositions;
-  const bool together = rows == kValueRows && position % kValueRows == 0 &&
-                        batch.sequence_of_row[first] == batch.sequence_of_row[last];
+  const int kv_heads = call.cache.kv_heads, position = call.batch.positions[first] % kPagePositions;
   uint8_t* const page = page_of(call, first);
   const Divisor scale(call.cache.v_scale);
   const int64_t stride = int64_t{call.heads + 2 * kv_heads} * kHeadDim;
@@ -36,7 +39,7 @@ __device__ __forceinline__ void finish_values(const QkvFinish& call, int first) 
     __nv_bfloat162 pair[kValueRows];
 #pragma unroll
     for (int r = 0; r < kValueRows; ++r) {
-      pair[r] = *reinterpret_cast<const __nv_bfloat162*>(v + min(r, rows - 1) * stride + channel);
+      pair[r] = *reinterpret_cast<const __nv_bfloat162*>(v + r * stride + channel);
     }
     uint32_t codes[2][kValueRows / 4] = {};  // of a channel
 #pragma unroll
@@ -48,19 +51,9 @@ __device__ __forceinline__ void finish_values(const QkvFinish& call, int first) 
     }
 #pragma unroll
     for (int c = 0; c < 2; ++c) {
-      uint8_t* const image = page + head * call.cache.head_bytes;
-      if (together) {
-        *reinterpret_cast<uint4*>(image + Image::value_offset(position, in_head + c)) =
-            make_uint4(codes[c][0], codes[c][1], codes[c][2], codes[c][3]);
-        continue;
-      }
-#pragma unroll
-      for (int r = 0; r < kValueRows; ++r) {
-        if (r >= rows) continue;
-        uint8_t* const own = page_of(call, first + r) + head * call.cache.head_bytes;
-        own[Image::value_offset(batch.positions[first + r] % kPagePositions, in_head + c)] =
-            codes[c][r / 4] >> r % 4 * 8 & 0xFF;
-      }
+      *reinterpret_cast<uint4*>(page + head * call.cache.head_bytes +
+                                Image::value_offset(position, in_head + c)) =
+          make_uint4(codes[c][0], codes[c][1], codes[c][2], codes[c][3]);
     }
   }
 }
@@ -161,7 +154,8 @@ __device__ __forceinline__ void normalise(Piece& x, float eps) {
   for (float& value : x.value) value *= factor;
 }
 
-// FP8 images. The first blocks take V of kValueRows rows each, the others a row each but for V.
+// FP8 images. The first blocks take V of kValueRows rows each where these fill it; the others take the rest
+// of a row each.
 template <int kHeadDim>
 __global__ void __launch_bounds__(kThreads, 6) finish_many(const QkvFinish call) {
   using Image = KvImage<KvDtype::kFp8E4m3, kHeadDim>;
@@ -170,7 +164,10 @@ __global__ void __launch_bounds__(kThreads, 6) finish_many(const QkvFinish call)
   let_next_start();
   const Batch& batch = call.batch;
   const int block = blockIdx.x, value_blocks = (batch.num_rows + kValueRows - 1) / kValueRows;
-  if (block < value_blocks) return finish_values<kHeadDim>(call, block * kValueRows);
+  if (block < value_blocks) {
+    if (fill_values(batch, block * kValueRows)) finish_values<kHeadDim>(call, block * kValueRows);
+    return;
+  }
 
   const int row = block - value_blocks, units = call.heads + call.cache.kv_heads;
   const int lane = threadIdx.x % kLanes, position = batch.positions[row];
@@ -178,6 +175,9 @@ __global__ void __launch_bounds__(kThreads, 6) finish_many(const QkvFinish call)
       static_cast<const bf16*>(call.qkv) + int64_t{row} * (units + call.cache.kv_heads) * kHeadDim);
   auto* const q_out =
       reinterpret_cast<int4*>(static_cast<bf16*>(call.q) + int64_t{row} * call.heads * kHeadDim);
+  uint8_t* const page = page_of(call, row);
+  const bool takes_values = !fill_values(batch, row / kValueRows * kValueRows);
+  const Divisor k_scale(call.cache.k_scale), v_scale(call.cache.v_scale);
   wait_for_previous();
   int4 raw[kAtOnce];  // asked for before the angles are there
   const auto load = [&](int begin) {
@@ -189,6 +189,14 @@ __global__ void __launch_bounds__(kThreads, 6) finish_many(const QkvFinish call)
   };
   const int first = threadIdx.x / kLanes;
   load(first);
+  for (int head = first; takes_values && head < call.cache.kv_heads; head += kHeadsAtOnce) {
+    const Piece x = unpacked(in[(units + head) * kLanes + lane]);
+#pragma unroll
+    for (int i = 0; i < kPiece; ++i) {
+      page[head * call.cache.head_bytes + Image::value_offset(position % kPagePositions, lane * kPiece + i)] =
+          to_e4m3(v_scale.quotient(x.value[i]));
+    }
+  }
   const bool rotates = call.rope_frequencies != nullptr;
   if (rotates && threadIdx.x < kHeadDim / 2) {
     float sine, cosine;
@@ -198,8 +206,6 @@ __global__ void __launch_bounds__(kThreads, 6) finish_many(const QkvFinish call)
   }
   __syncthreads();
   const float factor = rotates ? 1.0f : temperature(call, position);
-  uint8_t* const page = page_of(call, row);
-  const Divisor k_scale(call.cache.k_scale);
   for (int base = 0; base < units; base += kAtOnce * kHeadsAtOnce) {
     if (base > 0) load(base + first);
 #pragma unroll
