@@ -70,6 +70,7 @@ struct Kernels {
   using Tile16 = Tile<16, 1, kStages16, kEpilogue>;
   using Tile32 = Tile<32, 1, 8, kEpilogue>;
   using Tile64 = Tile<64, 1, 5, kEpilogue>;
+  using Tile96 = Tile<96, 2, kEpilogue == Epilogue::kF32 ? 6 : 7, kEpilogue>;
   using Tile128 = Tile<128, 2, kEpilogue == Epilogue::kF32 ? 5 : 6, kEpilogue>;
 
   template <typename T>
@@ -83,6 +84,7 @@ struct Kernels {
     prepare_one<Tile16>();
     prepare_one<Tile32>();
     prepare_one<Tile64>();
+    prepare_one<Tile96>();
     prepare_one<Tile128>();
   }
 
@@ -108,7 +110,18 @@ struct Kernels {
     // Where K has segments, the wider tile would leave half of the device idle.
     const int narrow = call.w->splits > 1 ? 128 : 64;
     if (tokens <= narrow) return run_tile<Tile64>(call, num_sms, stream);
+    if (time_of<Tile96>(call, num_sms) < time_of<Tile128>(call, num_sms))
+      return run_tile<Tile96>(call, num_sms, stream);
     run_tile<Tile128>(call, num_sms, stream);
+  }
+
+  // To compare tiles of one block an SM by: the rounds of tiles, and a round's time, which follows the bytes
+  // that a block of K brings rather than its operations.
+  template <typename T>
+  static int time_of(const GemmCall& call, int num_sms) {
+    const int tiles = (call.w->features + T::kFeatures - 1) / T::kFeatures *
+                      ((call.tokens_a_group + T::kTokens - 1) / T::kTokens);
+    return (tiles + num_sms - 1) / num_sms * T::kStageBytes;
   }
 };
 

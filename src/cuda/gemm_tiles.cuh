@@ -18,7 +18,9 @@ inline constexpr int kTotalFloats = kBlocks * kFeatureTile * 64;  // of SplitTot
 
 inline constexpr int kTokenBoxes[4] = {8, 16, 32, 64};  // of GemmInput::tensor
 // Which of them a tile of so many tokens copies by.
-constexpr int token_map(int tokens) { return tokens <= 8 ? 0 : tokens <= 16 ? 1 : tokens <= 32 ? 2 : 3; }
+constexpr int token_map(int tokens) {
+  return tokens <= 8 ? 0 : tokens <= 16 ? 1 : tokens % kTokenBoxes[3] != 0 ? 2 : 3;
+}
 
 // Stages that leave room for two blocks an SM.
 inline constexpr int kStages8 = 12, kStages16 = 10;
@@ -35,8 +37,9 @@ struct Tile {
   static __device__ __forceinline__ int warpgroup() {
     return kWarpgroups > 1 ? __shfl_sync(~0u, static_cast<int>(threadIdx.x / 128), 0) : 0;
   }
-  static constexpr int kTokenBox = kTokens < 64 ? kTokens : 64;  // of a copy, and of a piece of the output
-  static constexpr int kSums = kTokens / 2;                      // accumulators of a thread
+  static constexpr int kTokenBox =
+      kTokenBoxes[token_map(kTokens)];       // of a copy, and of a piece of the output
+  static constexpr int kSums = kTokens / 2;  // accumulators of a thread
   static constexpr int kWeightBytes = kFeatures * kBlockBytes;
   static constexpr int kTokenBytes = kTokens * kBlockBytes;
   static constexpr int kStageBytes = kWeightBytes + (kTokenBytes + 1023) / 1024 * 1024;

@@ -149,7 +149,7 @@ class GemmTest : public testing::Test {
 
 TEST_F(GemmTest, is_the_product_for_every_number_of_tokens) {
   for (ElementType type : {ElementType::kFp8, ElementType::kBf16}) {
-    for (int tokens : {1, 2, 15, 16, 17, 63, 64, 65, 128, 129, 300}) {
+    for (int tokens : {1, 2, 15, 16, 17, 63, 64, 65, 96, 97, 128, 129, 300}) {
       check_case({type, OutputType::kBf16, 192, 256, {tokens}});
     }
   }
@@ -160,7 +160,8 @@ TEST_F(GemmTest, is_the_product_for_wide_and_deep_matrices) {
   check_case({ElementType::kFp8, OutputType::kBf16, 5120, 8192, {3}});
   check_case({ElementType::kBf16, OutputType::kBf16, 5120, 5120, {16}});
   check_case({ElementType::kFp8, OutputType::kBf16, 5120, 5120, {64}});
-  check_case({ElementType::kFp8, OutputType::kBf16, 5120, 8192, {200}});
+  check_case({ElementType::kFp8, OutputType::kBf16, 5120, 8192, {200}});  // three tiles of 96 tokens
+  check_case({ElementType::kFp8, OutputType::kBf16, 7168, 5120, {200}});  // two of 128
   check_case({ElementType::kBf16,
               OutputType::kF32,
               64 * 401,
