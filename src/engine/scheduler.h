@@ -80,6 +80,10 @@ class Scheduler {
   void admit(int64_t budget, std::vector<Row>* rows, Clock::time_point now);
   bool try_admit(Sequence* sequence, Clock::time_point now);
   int64_t expected_outputs(const Sequence& sequence) const;
+  int64_t remaining_steps(const Sequence& sequence) const;
+  int64_t final_pages(const Sequence& sequence) const;
+  bool everybody_fits() const;
+  bool keeps_pace(const Sequence& candidate, int64_t shared) const;
   bool will_fit(const Sequence& candidate, int64_t needed) const;
   int64_t prefill_pages(int64_t length) const;
   int64_t reserved_pages() const;

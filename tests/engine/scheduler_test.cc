@@ -9,11 +9,11 @@
 namespace outrider::engine {
 namespace {
 
-// One full and one chunked group, blocks of 4, chunks of 16.
+// One full and one chunked group, blocks of 4, chunks of 16 unless said otherwise.
 struct Bench {
-  explicit Bench(EngineOptions changed = {}, int num_blocks = 400) {
+  explicit Bench(EngineOptions changed = {}, int num_blocks = 400, int chunk_size = 16) {
     kv.block_size = 4;
-    kv.chunk_size = 16;
+    kv.chunk_size = chunk_size;
     kv.num_blocks = num_blocks;
     kv.group_is_chunked = {false, true};
     options = changed;
@@ -261,6 +261,71 @@ TEST(Scheduler, RequestsOfKnownLengthWaitUntilTheyFitToTheirEnd) {
     EXPECT_EQ(tokens, 12u * 24u);
     EXPECT_EQ(preemptions == 0, known);
   }
+}
+
+// With a prompt of 8, and no chunk's end, one grows from 4 pages to 36: 1600 pages hold 44 at their end, and
+// 80 of all ages.
+constexpr int kOneChunk = 512, kManyPages = 1600;
+std::shared_ptr<sampling::SamplingParams> of_64_tokens(bool known) {
+  auto params = Bench::params(64);
+  params->ignore_eos = known;
+  if (!known) params->stop_token_ids = {kVocabulary};  // never sampled
+  return params;
+}
+
+TEST(Scheduler, EqualRequestsOfKnownLengthStartEvenlyWhereMemoryIsTheLimit) {
+  for (const bool known : {true, false}) {
+    Bench bench({.prefix_caching = false}, kManyPages, kOneChunk);
+    for (int i = 0; i < 160; ++i) bench.add(8, of_64_tokens(known), 0, 100 * i);
+    EXPECT_EQ(bench.plan().size(), known ? 5u : 160u);
+  }
+  Bench bench({.prefix_caching = false}, kManyPages, kOneChunk);
+  constexpr int kRequests = 440;
+  for (int i = 0; i < kRequests; ++i) bench.add(8, of_64_tokens(true), 0, 100 * i);
+  int steps = 0;
+  int64_t most = 0, preemptions = 0;
+  for (; bench.scheduler->has_requests(); ++steps) {
+    bench.step();
+    const StepStats stats = bench.scheduler->take_stats();
+    most = std::max(most, stats.running);
+    preemptions += stats.preemptions;
+  }
+  EXPECT_EQ(preemptions, 0);
+  EXPECT_GE(most, 60);
+  EXPECT_LT(steps, kRequests / 44 * 64 * 4 / 5);  // of what starts all at once would take
+}
+
+TEST(Scheduler, RequestsThatAllFitOrLackSlotsStartAtOnce) {
+  Bench fits({.prefix_caching = false}, kManyPages, kOneChunk);
+  for (int i = 0; i < 44; ++i) fits.add(8, of_64_tokens(true), 0, 100 * i);
+  EXPECT_EQ(fits.plan().size(), 44u);
+  Bench slots({.max_num_seqs = 40, .prefix_caching = false}, kManyPages, kOneChunk);
+  for (int i = 0; i < 100; ++i) slots.add(8, of_64_tokens(true), 0, 100 * i);
+  EXPECT_EQ(slots.plan().size(), 40u);
+}
+
+TEST(Scheduler, RequestsOfSeveralKnownLengthsDoNotWaitForOneAnother) {
+  Bench bench({.prefix_caching = false}, kManyPages, kOneChunk);
+  for (int i = 0; i < 100; ++i) {
+    auto params = of_64_tokens(true);
+    params->max_tokens = 24 + 4 * (i % 10);
+    bench.add(8, params, 0, 100 * i);
+  }
+  EXPECT_GE(bench.plan().size(), 40u);
+}
+
+TEST(Scheduler, PagesOfASharedPromptDoNotMakeRequestsWait) {
+  Bench bench({.max_model_len = 400}, 400, kOneChunk);
+  const auto add = [&](int suffix) {
+    Request request{.params = of_64_tokens(true), .arrival = bench.now};
+    request.prompt.assign(180, 1);
+    request.prompt.resize(184, suffix);
+    bench.scheduler->add(bench.next_id++, std::move(request), bench.now);
+  };
+  add(0);
+  bench.step();
+  for (int i = 1; i < 20; ++i) add(i);
+  EXPECT_EQ(bench.plan().size(), 2u);  // with 110 pages on average each, none would start beside the first
 }
 
 TEST(Scheduler, TheLengthOfThoseThatEndedIsExpectedOfThoseThatCome) {
