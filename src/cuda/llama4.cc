@@ -140,7 +140,7 @@ void Llama4::many_experts(const AddNormRoute& route, const DeviceLayer& w, const
   const DeviceLinear& gate_up = w.experts.gate_up;
   const int top_k = config_.num_experts_per_token, pairs = rows_ * top_k;
   const int expected = (2 * pairs + config_.num_experts - 1) / config_.num_experts;  // twice an even share
-  const bool mixed = w.all_experts.gate_up.w.groups > 0 && !is_narrow(config_.num_experts, expected);
+  const bool mixed = w.all_experts.gate_up.w.groups > 0 && !is_narrow(1, rows_);
   add_norm_route(route, stream_);
   dispatch({rows_,
             config_.hidden_size,
