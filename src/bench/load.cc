@@ -8,7 +8,6 @@
 #include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cmath>
 #include <csignal>
@@ -87,7 +86,7 @@ struct LoadGenerator::Run {
 };
 
 LoadGenerator::LoadGenerator(const config::BenchServeOptions& options, const client::Url& server)
-    : options_(options), base_path_(server.path), io_(/*concurrency_hint=*/1) {
+    : options_(options), base_path_(server.path), io_(/*concurrency_hint=*/1), stall_timer_(io_) {
   raise_file_limit();
   client_ = std::make_unique<client::HttpClient>(io_, server, options.insecure);
 }
@@ -100,13 +99,33 @@ client::Headers LoadGenerator::headers(const std::string& request_id) const {
   return all;
 }
 
+void LoadGenerator::note_open() {
+  if (num_open_++ == 0) last_progress_ = Clock::now();
+}
+
+void LoadGenerator::watch_for_stall() {
+  const std::chrono::seconds limit(options_.stall_timeout);
+  if (num_open_ == 0) last_progress_ = Clock::now();
+  stall_timer_.expires_at(last_progress_ + limit);
+  stall_timer_.async_wait([this, limit](boost::system::error_code error) {
+    if (error) return;
+    if (num_open_ > 0 && Clock::now() >= last_progress_ + limit) {
+      stalled_ = true;
+    } else {
+      watch_for_stall();
+    }
+  });
+}
+
 void LoadGenerator::run_until(const std::function<bool()>& done) {
   asio::signal_set signals(io_, SIGINT, SIGTERM);
   signals.async_wait([this](boost::system::error_code error, int) {
     if (!error) interrupted_ = true;
   });
   io_.restart();
-  while (!interrupted_ && !done()) io_.run_one();
+  if (options_.stall_timeout > 0) watch_for_stall();
+  while (!interrupted_ && !stalled_ && !done()) io_.run_one();
+  stall_timer_.cancel();
 }
 
 void LoadGenerator::sleep(double seconds) {
@@ -126,14 +145,17 @@ std::string LoadGenerator::get(const std::string& path) {
   const client::HttpClient::BodySink sink = [&](const client::Answer&, std::string_view bytes,
                                                 Clock::time_point) { body += bytes; };
   const auto exchange = [&]() -> asio::awaitable<void> {
+    note_open();
     answer = co_await client_->exchange(request, sink);
   };
   asio::co_spawn(io_, exchange, [&](std::exception_ptr error) {
     failure = error;
     over = true;
+    --num_open_;
   });
   run_until([&] { return over; });
   if (failure) std::rethrow_exception(failure);
+  if (stalled_) throw client::ExchangeError("no answer", "GET " + path);
   if (answer.status != 200) {
     throw client::ExchangeError(fmt::format("HTTP {} {}", answer.status, answer.reason),
                                 client::error_message(body));
@@ -162,8 +184,10 @@ asio::awaitable<void> LoadGenerator::send(const SampleRequest& request, std::str
   const std::string text =
       client_->request_text("POST", base_path_ + path, headers(request.request_id), body);
   const auto stream = std::make_shared<Stream>(outcome, options_.chat, Clock::now());
+  note_open();
   const client::HttpClient::BodySink sink = [&](const client::Answer& answer, std::string_view bytes,
                                                 Clock::time_point arrived) {
+    last_progress_ = arrived;
     if (answer.status != 200) {
       stream->error_body +=
           bytes.substr(0, kErrorBodyBytes - std::min(kErrorBodyBytes, stream->error_body.size()));
@@ -191,6 +215,7 @@ asio::awaitable<void> LoadGenerator::send(const SampleRequest& request, std::str
   }
   stream->is_over = true;
   outcome.finished = true;
+  --num_open_;
 }
 
 void LoadGenerator::digest_some() {
@@ -252,7 +277,7 @@ LoadResult LoadGenerator::run(const std::vector<SampleRequest>& requests,
   run.start = run.end = Clock::now();
   asio::co_spawn(io_, schedule(run), asio::detached);
   run_until([&] { return run.num_ended == requests.size(); });
-  if (interrupted_) run.end = Clock::now();
+  if (interrupted_ || stalled_) run.end = Clock::now();
   run.result.duration = std::chrono::duration<double>(run.end - run.start).count();
   return std::move(run.result);
 }

@@ -3,6 +3,7 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -35,6 +36,9 @@ class LoadGenerator {
 
   // True after the first Ctrl-C (SIGINT, SIGTERM), which ends whatever runs. The second one ends the program.
   bool interrupted() const { return interrupted_; }
+  // True when requests were open and not a byte came for options.stall_timeout. It ends whatever runs, and
+  // nothing more may be sent.
+  bool stalled() const { return stalled_; }
 
   void set_model(const std::string& name) { model_ = name; }
 
@@ -60,14 +64,19 @@ class LoadGenerator {
   void start_waiting(Run& run);
   void note_rate(Run& run, size_t index);
   void digest_some();
+  void note_open();
+  void watch_for_stall();
   void run_until(const std::function<bool()>& done);
 
   const config::BenchServeOptions& options_;
   const std::string base_path_;
   std::string model_;
-  bool interrupted_ = false;
+  bool interrupted_ = false, stalled_ = false;
+  int64_t num_open_ = 0;             // requests
+  Clock::time_point last_progress_;  // bytes came, or the first open request was sent
   std::deque<std::shared_ptr<Stream>> undigested_;
   boost::asio::io_context io_;  // its coroutines, which end with it, look at nothing else any more
+  boost::asio::steady_timer stall_timer_;
   std::unique_ptr<client::HttpClient> client_;
 };
 

@@ -47,11 +47,22 @@ void write_text(const fs::path& path, const std::string& text) {
   if (!file || error) throw StartupError("cannot write " + path.string());
 }
 
-// The point is counted as failed, and the sweep goes on.
+// The server does not come up: its points are counted as failed, and the sweep goes on.
 class ServerFailed : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
+
+// It came up and is silent: the point is counted as failed, and the next one gets a new server.
+class ServerSilent : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+void check_silence(const LoadGenerator& load, const config::BenchServeOptions& options) {
+  if (!load.stalled()) return;
+  throw ServerSilent(fmt::format("no byte came from the server for {} seconds", options.stall_timeout));
+}
 
 class Sweep {
  public:
@@ -169,6 +180,9 @@ class Sweep {
       point.error = run_load(client, at, point.figures);
     } catch (const client::ExchangeError& error) {
       point.error = error.what();
+    } catch (const ServerSilent& error) {
+      point.error = error.what();
+      server_.reset();
     } catch (const ServerFailed& error) {
       point.error = error.what();
       failed_start_.emplace(server_of(at), point.error);
@@ -209,6 +223,7 @@ class Sweep {
     running_ = server_of(at);
     config::BenchServeOptions target = client;
     target.base_url = url();
+    target.stall_timeout = target.ready_check_timeout;
     LoadGenerator load(target, client::parse_url(target.base_url, "--base-url"));
     wait_until_ready(load, target.ready_check_timeout);
     if (!interrupted()) model_ = ask_model(target, load);
@@ -242,7 +257,7 @@ class Sweep {
         load.get("/health");
         if (load.interrupted() || server_->running()) break;
       } catch (const client::ExchangeError& error) {
-        if (Clock::now() >= deadline) {
+        if (load.stalled() || Clock::now() >= deadline) {
           server_->stop(5);
           throw ServerFailed(
               fmt::format("the server was not ready after {} seconds: {}", seconds, error.what()));
@@ -272,14 +287,17 @@ class Sweep {
     const auto times = send_times(client.traffic, requests.size(), generators.numpy);
     const Outcome first = load.send_alone(requests[0], client.endpoint);
     note_interrupt(load);
+    check_silence(load, client);
     if (interrupted() || !first.success) return first.error;
     for (int64_t i = 0; i < client.num_warmups && !interrupted(); ++i) {
       load.send_alone(requests[static_cast<size_t>(i) % requests.size()], client.endpoint);
+      check_silence(load, client);
     }
     Progress progress(requests.size(), !client.disable_tqdm);
     const LoadResult result = load.run(requests, times, [&] { progress.advance(); });
     progress.close();
     note_interrupt(load);
+    check_silence(load, client);
     const Metrics metrics =
         calculate_metrics(requests, result.outcomes, result.duration, *tokenizer_, client.report);
     if (metrics.completed > 0) figures = point_figures(at, metrics);

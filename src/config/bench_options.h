@@ -73,6 +73,7 @@ struct BenchServeOptions {
   Json extra_body = Json::object();  // sampling parameters and --extra-body
   int64_t num_warmups = 0;
   int64_t ready_check_timeout = 0;  // seconds, 0: no check
+  int64_t stall_timeout = 0;        // seconds without a byte while requests are open; 0: no limit
   bool profile = false;
   bool disable_tqdm = false;
 

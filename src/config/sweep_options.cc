@@ -46,6 +46,12 @@ std::vector<Option> grid_options() {
        .min = 1,
        .max = 1e9,
        .help = "Seconds that a server may take to become ready."},
+      {.name = "stall-timeout-sec",
+       .kind = Kind::kInt,
+       .initial = "600",
+       .min = 0,
+       .max = 1e9,
+       .help = "Seconds without a byte from the server after which its point has failed; 0 for no limit."},
   };
 }
 
@@ -100,8 +106,9 @@ std::vector<int64_t> axis(const OptionValues& values, const char* name) {
 // The load as it was asked for, without what may differ between runs that are continued.
 Json load_settings(const OptionValues& values) {
   constexpr std::string_view kOwn[] = {
-      "max-num-seqs", "concurrency", "tensor-parallel-size",    "num-prompts",  "output-dir",
-      "resume",       "port",        "ready-check-timeout-sec", "disable-tqdm", "request-id-prefix"};
+      "max-num-seqs",     "concurrency", "tensor-parallel-size",    "num-prompts",  "output-dir",
+      "resume",           "port",        "ready-check-timeout-sec", "disable-tqdm", "request-id-prefix",
+      "stall-timeout-sec"};
   Json settings = Json::object();
   for (const OptionGroup& group : sweep_table().groups()) {
     for (const Option& option : group.options) {
@@ -132,6 +139,7 @@ SweepOptions parse_bench_sweep(const std::vector<std::string>& arguments, const 
   out.resume = values.flag("resume");
   out.port = values.find<int64_t>("port");
   read_client(values, environment, out.client);
+  out.client.stall_timeout = values.find<int64_t>("stall-timeout-sec").value_or(0);
   out.client.report.percentiles = {99};
   out.settings = {{"load", load_settings(values)}, {"serve", out.serve_arguments}};
   return out;

@@ -130,6 +130,21 @@ def test_a_server_that_dies_is_told_and_the_next_point_gets_a_new_one(tmp_path):
     assert table[1]["completed"] == "4" and "1 of 2 points failed" in out
 
 
+def test_a_server_that_hangs_is_told_and_the_next_point_gets_a_new_one(tmp_path):
+    process = subprocess.Popen(command(tmp_path, "--max-num-seqs", 4, "--concurrency", 2, 3, "--num-prompts", 4,
+                                       "--random-output-len", 700, "--stall-timeout-sec", 3),
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: servers(tmp_path), "no server")
+    time.sleep(0.3)  # in the middle of the load
+    os.kill(servers(tmp_path)[0], signal.SIGSTOP)
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 0, out + err
+    table = rows(tmp_path)
+    assert table[0]["error"] == "no byte came from the server for 3 seconds" and table[1]["error"] == ""
+    assert table[1]["completed"] == "4" and "1 of 2 points failed" in out
+    assert_gone(servers(tmp_path))
+
+
 def test_ctrl_c_keeps_the_points_that_finished(tmp_path):
     process = subprocess.Popen(command(tmp_path, "--max-num-seqs", 2, "--concurrency", 1, 2, "--num-prompts", 30,
                                        "--random-output-len", 100), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
