@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Run vLLM's own `bench serve` from its wheel, without the rest of vLLM.
 
-Needs numpy, aiohttp, tqdm, pandas and transformers. VLLM_CLIENT names the folder that holds vllm/benchmarks, unpacked from
+Needs numpy, aiohttp, tqdm, pandas, jinja2 and transformers. VLLM_CLIENT names the folder that holds vllm/benchmarks, unpacked from
 the wheel of vllm 0.10.2:
     pip download --no-deps --only-binary=:all: vllm==0.10.2 && unzip vllm-0.10.2*.whl 'vllm/benchmarks/*' -d FOLDER
 What the module imports from vLLM and does not need for text is replaced by empty names.
