@@ -17,7 +17,7 @@
 namespace outrider::cuda {
 
 // Device pointers to what plan_attention made. Lengths are read on the device; the host knows which lists are
-// anything but empty, and how many merges there are.
+// anything but empty, and how many merges there are at most.
 struct AttentionLists {
   const AttentionTile* narrow = nullptr;
   const AttentionTile* wide = nullptr;
@@ -26,7 +26,8 @@ struct AttentionLists {
   bool has_narrow = true, has_wide = true;
   int num_merges = 0;
   int chunk_size = 0;   // of these layers; 0: full attention
-  int decode_runs = 0;  // AttentionWork
+  int decode_runs = 0;  // AttentionWork; StepMaker: 0 where attend_few() is not for them
+  friend bool operator==(const AttentionLists&, const AttentionLists&) = default;
 };
 
 struct AttentionCall {

@@ -49,6 +49,7 @@ struct Batch {
   const int32_t* pages = nullptr;            // runner::StepPlan::pages: [sequences][groups][blocks_per_row]
   int num_groups = 0;
   int blocks_per_row = 0;
+  friend bool operator==(const Batch&, const Batch&) = default;
 };
 
 }  // namespace outrider::cuda

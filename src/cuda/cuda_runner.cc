@@ -1,5 +1,7 @@
 #include "cuda/cuda_runner.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cassert>
@@ -12,6 +14,8 @@
 #include "cuda/llama4.h"
 #include "cuda/sampler.h"
 #include "cuda/step_block.h"
+#include "cuda/step_graphs.h"
+#include "cuda/step_maker.h"
 
 namespace outrider::cuda {
 namespace {
@@ -48,28 +52,45 @@ int64_t logit_bytes(const model::LlamaConfig& config, const CudaOptions& options
   return int64_t{4} * limits_of(options).max_logit_rows * config.vocab_size;
 }
 
-// The most that the arrays of one step need.
+// The arrays of one step.
 size_t block_bytes(const model::LlamaConfig& config, const CudaOptions& options) {
+  const int groups = model::make_kv_geometry(config, kPagePositions, model::KvDtype::kBf16).num_groups();
+  return StepMaker::block_bytes(limits_of(options), groups, sampler_shape(config, options).mask_words());
+}
+
+// Row counts that a graph's step can have: all of its logits are made at once.
+std::vector<int> graph_rows(const CudaOptions& options) {
   const Limits limits = limits_of(options);
-  const int64_t groups = model::make_kv_geometry(config, kPagePositions, model::KvDtype::kBf16).num_groups();
-  const int64_t blocks = (options.max_model_len + kPagePositions - 1) / kPagePositions;
-  const int64_t partials = max_attention_partials(limits.max_num_seqs, limits.max_model_len);
-  const int64_t tiles = max_attention_tiles(limits.max_rows, static_cast<int>(partials));
-  const int64_t rows = limits.max_rows;
-  const int64_t bytes = 4 * rows * sizeof(int32_t) + limits.max_num_seqs * sizeof(BatchSequence) +
-                        limits.max_num_seqs * groups * (blocks + 1) * sizeof(int32_t) +
-                        2 * (tiles * sizeof(AttentionTile) + partials * sizeof(AttentionMerge)) +
-                        limits.max_num_seqs * sampler_shape(config, options).mask_words() * sizeof(uint32_t);
-  constexpr int64_t kArrays = 64;  // each aligned
-  return static_cast<size_t>(bytes) + kArrays * StepBlock::kAlignment;
+  const int most = std::min(limits.max_num_seqs, limits.max_logit_rows);
+  std::vector<int> sizes;
+  for (const int rows : options.graph_rows)
+    if (rows >= 1 && rows <= most) sizes.push_back(rows);
+  std::sort(sizes.begin(), sizes.end());
+  sizes.erase(std::unique(sizes.begin(), sizes.end()), sizes.end());
+  return sizes;
+}
+
+// Few rows have many graphs (by the runs of their contexts), so there are some for each model and some for
+// each size.
+int64_t max_graphs(const CudaOptions& options) {
+  const auto sizes = static_cast<int64_t>(graph_rows(options).size());
+  return sizes == 0 ? 0 : 64 + 4 * sizes;
+}
+
+// What the driver takes for one: kernel parameters and launch descriptors.
+int64_t graph_bytes(const model::LlamaConfig& config) {
+  constexpr int64_t kLaunchesALayer = 10, kOtherLaunches = 4, kLaunchBytes = 2048;
+  return kLaunchBytes * (kLaunchesALayer * config.num_layers + kOtherLaunches);
 }
 
 // One step between submit and collect.
 struct Pending {
-  Pending(const model::LlamaConfig& config, const CudaOptions& options)
-      : block(block_bytes(config, options)) {}
+  // `device`: where every step's arrays go, one step after the other.
+  explicit Pending(const DeviceBuffer& device)
+      : arrays(device.bytes()), block(arrays.as<void>(), device.as<void>(), device.bytes()) {}
 
   uint64_t id = 0;
+  PinnedBuffer arrays;
   StepBlock block;
   std::vector<LogitRow> rows;
   std::vector<std::unique_ptr<SampleResults>> results;  // one for each run of the sampler
@@ -88,8 +109,13 @@ class CudaRunner final : public runner::Runner {
         device_(find_device()),
         llama_(model, plan.kv, limits_of(options)),
         sampler_(shape_),
-        logits_(static_cast<size_t>(logit_bytes(model->config, options))) {
-    for (auto& pending : ring_) pending = std::make_unique<Pending>(model->config, options);
+        logits_(static_cast<size_t>(logit_bytes(model->config, options))),
+        arrays_(block_bytes(model->config, options)),
+        maker_(step_shape(plan.kv, options)),
+        graphs_(static_cast<size_t>(max_graphs(options)),
+                [this](const StepLaunches& step, cudaStream_t stream) { launch(step, stream); }) {
+    for (auto& pending : ring_) pending = std::make_unique<Pending>(arrays_);
+    capture_graphs(graph_rows(options), options.max_model_len);
     if (log::enabled(log::Level::kDebug)) tally_.emplace(model->config.num_layers, model->config.num_experts);
   }
 
@@ -132,13 +158,16 @@ class CudaRunner final : public runner::Runner {
 
   const model::KvGeometry& kv() const override { return kv_; }
   const char* device_name() const override { return device_.name.c_str(); }
+  GraphCounts graph_counts() const { return {graphs_.size(), graphs_.captures(), graphs_.launches()}; }
 
  private:
+  StepShape step_shape(const model::KvGeometry& kv, const CudaOptions& options) const;
+  void capture_graphs(const std::vector<int>& sizes, int64_t max_model_len);
   void enqueue(const StepPlan& plan, Pending& step);
-  Step make_step(const StepPlan& plan, StepBlock& block);
-  AttentionLists make_lists(int chunk_size, StepBlock& block);
+  void launch(const StepLaunches& step, cudaStream_t stream);
   std::vector<int32_t> find_logit_rows(const StepPlan& plan, Pending& step) const;
   void sample(const int32_t* row_index, const uint32_t* masks, Pending& step);
+  int next_run(std::span<const SampleRow> left) const;
   static void keep_results(Pending& step, StepResult& result);
   void report_experts();
 
@@ -150,78 +179,91 @@ class CudaRunner final : public runner::Runner {
   Llama4 llama_;
   Sampler sampler_;
   DeviceBuffer logits_;                           // fp32 [max_logit_rows, vocab]
+  DeviceBuffer arrays_;                           // of the step that the stream has come to
   std::array<std::unique_ptr<Pending>, 3> ring_;  // two steps in flight and the one being made
   uint64_t submitted_ = 0, collected_ = 0;
-
-  // Of the step being made.
-  std::vector<BatchSequence> sequences_;
-  std::vector<int32_t> positions_, sequence_of_row_;
-  AttentionWork work_;
+  StepMaker maker_;
+  StepGraphs graphs_;
+  std::vector<SampleRow> samples_;  // of the step being made
 
   std::optional<ExpertTally> tally_;  // with a debug log
   Clock::time_point last_report_ = Clock::now();
 };
+
+StepShape CudaRunner::step_shape(const model::KvGeometry& kv, const CudaOptions& options) const {
+  const std::vector<int> sizes = graph_rows(options);
+  return {kv,
+          llama_.attention_shape(),
+          llama_.attention_tiling(),
+          llama_.num_sms(),
+          options.max_model_len,
+          sizes.empty() ? 0 : sizes.back(),
+          sampler_.last_tokens()};
+}
+
+// Graphs of the steps that come first and most: contexts of each number of runs that attend_few() takes, and
+// more.
+void CudaRunner::capture_graphs(const std::vector<int>& sizes, int64_t max_model_len) {
+  if (sizes.empty()) return;
+  constexpr int kRuns = 9;
+  const Clock::time_point begin = Clock::now();
+  size_t free_before = 0, free_after = 0, total = 0;
+  check(cudaMemGetInfo(&free_before, &total), "cudaMemGetInfo");
+  StepBlock& block = ring_[0]->block;
+  for (auto size = sizes.rbegin(); size != sizes.rend(); ++size) {  // the first ones are dropped first
+    const int rows = *size;
+    for (int runs = 1; runs <= kRuns && (runs - 1) * kKeyRun < max_model_len; ++runs) {
+      const auto position = static_cast<int32_t>(std::min<int64_t>(runs * kKeyRun, max_model_len) - 1);
+      StepPlan plan;
+      plan.blocks_per_row = position / kPagePositions + 1;
+      for (int i = 0; i < rows; ++i)
+        plan.sequences.push_back(
+            {.slot = i, .num_computed = position, .num_tokens = 1, .first_token = i, .sample = true});
+      plan.tokens.resize(rows);
+      plan.pages.resize(size_t(rows) * kv_.num_groups() * plan.blocks_per_row);
+      block.clear();
+      StepLaunches step;
+      step.step = maker_.make(plan, block);
+      step.logit_rows = block.put(std::vector<int32_t>(rows));
+      step.num_logit_rows = rows;
+      graphs_.capture(step, stream_);
+    }
+  }
+  stream_.wait();
+  check(cudaMemGetInfo(&free_after, &total), "cudaMemGetInfo");
+  log::info(
+      fmt::format("Graph capturing finished in {:.2f} secs, took {:.2f} GiB: {} graphs of up to {} rows",
+                  std::chrono::duration<double>(Clock::now() - begin).count(),
+                  static_cast<double>(free_before - std::min(free_after, free_before)) / (1 << 30),
+                  graphs_.size(), sizes.back()));
+}
 
 void CudaRunner::enqueue(const StepPlan& plan, Pending& step) {
   assert(plan.masks.empty() || plan.mask_words == shape_.mask_words());
   for (const runner::SlotBinding& binding : plan.bindings) sampler_.bind(binding, stream_);
   sampler_.commit_bindings(stream_);
   step.block.clear();
-  const Step input = make_step(plan, step.block);
-  const std::vector<int32_t> rows = find_logit_rows(plan, step);
-  const int32_t* row_index = step.block.put(rows);
+  StepLaunches launches;
+  launches.step = maker_.make(plan, step.block);
+  launches.logit_rows = step.block.put(find_logit_rows(plan, step));
   const uint32_t* masks = step.block.put(plan.masks);
   step.block.copy(stream_);
-  llama_.forward(input, stream_);
-  if (tally_) tally_->add(llama_.expert_choices(), input.batch.num_rows * experts_per_token_, stream_);
-  sample(row_index, masks, step);
+  samples_.clear();
+  for (const LogitRow& row : step.rows) samples_.push_back(row.sample);
+  launches.num_logit_rows = next_run(samples_);
+  // The logits of a second run need what forward() leaves on the host.
+  launches.step.recurs &= launches.num_logit_rows == static_cast<int>(samples_.size());
+  graphs_.run(launches, stream_);
+  sample(launches.logit_rows, masks, step);
+  if (tally_)
+    tally_->add(llama_.expert_choices(), launches.step.batch.num_rows * experts_per_token_, stream_);
 }
 
-Step CudaRunner::make_step(const StepPlan& plan, StepBlock& block) {
-  const int rows = static_cast<int>(plan.tokens.size());
-  sequences_.clear();
-  positions_.resize(rows);
-  sequence_of_row_.resize(rows);
-  for (const SequenceStep& s : plan.sequences) {
-    for (int i = 0; i < s.num_tokens; ++i) {
-      positions_[s.first_token + i] = s.num_computed + i;
-      sequence_of_row_[s.first_token + i] = static_cast<int32_t>(sequences_.size());
-    }
-    sequences_.push_back({s.first_token, s.num_tokens, s.num_computed, s.slot});
-  }
-  Step step;
-  Batch& batch = step.batch;
-  batch.num_rows = rows;
-  batch.num_sequences = static_cast<int>(sequences_.size());
-  batch.tokens = block.put(plan.tokens);
-  batch.positions = block.put(positions_);
-  batch.sequence_of_row = block.put(sequence_of_row_);
-  batch.sequences = block.put(sequences_);
-  batch.pages = block.put(plan.pages);
-  batch.num_groups = kv_.num_groups();
-  batch.blocks_per_row = plan.blocks_per_row;
-  step.row_range = block.put(std::vector<int32_t>{0, rows});
-  step.full = make_lists(0, block);
-  step.chunked = make_lists(kv_.chunk_size, block);
-  step.last_token = sampler_.last_tokens();
-  return step;
-}
-
-AttentionLists CudaRunner::make_lists(int chunk_size, StepBlock& block) {
-  plan_attention(sequences_, chunk_size, llama_.attention_tiling(), work_);
-  AttentionLists lists;
-  lists.narrow = block.put(work_.narrow);
-  lists.wide = block.put(work_.wide);
-  lists.merges = block.put(work_.merges);
-  lists.counts = block.put(std::vector<int32_t>{static_cast<int32_t>(work_.narrow.size()),
-                                                static_cast<int32_t>(work_.wide.size()),
-                                                static_cast<int32_t>(work_.merges.size())});
-  lists.has_narrow = !work_.narrow.empty();
-  lists.has_wide = !work_.wide.empty();
-  lists.num_merges = static_cast<int>(work_.merges.size());
-  lists.chunk_size = chunk_size;
-  lists.decode_runs = work_.decode_runs;
-  return lists;
+// What a graph holds.
+void CudaRunner::launch(const StepLaunches& step, cudaStream_t stream) {
+  llama_.forward(step.step, stream);
+  if (step.num_logit_rows > 0)
+    llama_.logits(step.logit_rows, step.num_logit_rows, logits_.as<float>(), stream);
 }
 
 std::vector<int32_t> CudaRunner::find_logit_rows(const StepPlan& plan, Pending& step) const {
@@ -254,14 +296,17 @@ void CudaRunner::report_experts() {
   if (!line.empty()) log::debug(line);
 }
 
-// row_index, of step.rows, and masks: device.
+// Rows of samples_ that the sampler takes next.
+int CudaRunner::next_run(std::span<const SampleRow> left) const {
+  return left.empty() ? 0 : sampler_.fitting_rows(left.first(std::min<size_t>(left.size(), shape_.max_rows)));
+}
+
+// row_index, of step.rows, and masks: device. The first run's logits are there.
 void CudaRunner::sample(const int32_t* row_index, const uint32_t* masks, Pending& step) {
-  std::vector<SampleRow> samples;
-  for (const LogitRow& row : step.rows) samples.push_back(row.sample);
-  std::span<const SampleRow> left(samples);
+  std::span<const SampleRow> left(samples_);
   while (!left.empty()) {
-    const int count = sampler_.fitting_rows(left.first(std::min<size_t>(left.size(), shape_.max_rows)));
-    llama_.logits(row_index, count, logits_.as<float>(), stream_);
+    const int count = next_run(left);
+    if (step.runs > 0) llama_.logits(row_index, count, logits_.as<float>(), stream_);
     if (step.runs == step.results.size()) step.results.push_back(std::make_unique<SampleResults>(shape_));
     sampler_.run(logits_.as<float>(), left.first(count), masks, *step.results[step.runs++], stream_);
     row_index += count;
@@ -299,6 +344,10 @@ double memory_bandwidth(int device) {
 }
 
 }  // namespace
+
+GraphCounts graph_counts(const runner::Runner& runner) {
+  return dynamic_cast<const CudaRunner&>(runner).graph_counts();
+}
 
 bool has_device() {
   int count = 0;
@@ -349,7 +398,9 @@ std::vector<model::PlanRow> device_memory(const model::Model& model, const CudaO
   for (const model::PlanRow& row : Sampler::memory(sampler_shape(model.config, options)))
     sampler += row.bytes;
   rows.push_back({"sampler", sampler});
-  rows.push_back({"step plans", 3 * static_cast<int64_t>(block_bytes(model.config, options))});
+  rows.push_back({"step plans", static_cast<int64_t>(block_bytes(model.config, options))});
+  if (const int64_t graphs = max_graphs(options); graphs > 0)
+    rows.push_back({"CUDA graphs", graphs * graph_bytes(model.config)});
   return rows;
 }
 

@@ -19,6 +19,9 @@ struct CudaOptions {
   int64_t max_model_len = 0;
   int valid_vocab = 0;  // ids from here on have no token and are never sampled; 0: all ids are valid
   int64_t max_logprobs = 20;
+  // Rows of the decode steps whose graphs are captured at start. Steps of other numbers up to the largest get
+  // theirs when they have come a few times in a row. Empty: no graphs.
+  std::vector<int> graph_rows = {1, 2, 3, 4, 5, 6, 7, 8};
 };
 
 struct DeviceInfo {
@@ -40,5 +43,12 @@ std::vector<model::PlanRow> device_memory(const model::Model& model, const CudaO
 // Uploads the weights. Throws StartupError.
 std::unique_ptr<runner::Runner> make_cuda_runner(std::shared_ptr<const model::Model> model,
                                                  const model::MemoryPlan& plan, const CudaOptions& options);
+
+// Of a runner that make_cuda_runner() made: graphs that exist now; captured and launched so far.
+struct GraphCounts {
+  size_t graphs = 0;
+  uint64_t captures = 0, launches = 0;
+};
+GraphCounts graph_counts(const runner::Runner& runner);
 
 }  // namespace outrider::cuda

@@ -1,4 +1,4 @@
-// One block a layer, between a step's forward pass and its logits.
+// One block a layer, behind a step.
 #include "cuda/expert_tally.h"
 
 namespace outrider::cuda {

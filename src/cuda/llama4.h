@@ -20,12 +20,15 @@
 
 namespace outrider::cuda {
 
-// One step's input, on the device but for the counts.
+// One step's input, on the device but for the counts. All that forward() knows of a step: a graph of its
+// launches stands for every step that equals this one.
 struct Step {
   Batch batch;
   const int32_t* row_range = nullptr;   // {0, num_rows}
   AttentionLists full, chunked;         // for NoPE and RoPE layers
   const int32_t* last_token = nullptr;  // by slot
+  bool recurs = false;                  // StepMaker
+  friend bool operator==(const Step&, const Step&) = default;
 };
 
 struct Limits {
@@ -60,6 +63,8 @@ class Llama4 {
   }
 
   AttentionTiling attention_tiling() const { return attention_.tiling(max_partials_); }
+  const AttentionShape& attention_shape() const { return attention_shape_; }
+  int num_sms() const { return num_sms_; }
 
  private:
   // A product's input buffer, readable as either type.
