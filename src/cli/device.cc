@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "cli/host_memory.h"
 #include "cli/server_options.h"
+#include "config/compilation.h"
 #include "cpu/cpu_runner.h"
 #if OUTRIDER_CUDA
 #include "cuda/cuda_runner.h"
@@ -41,6 +42,7 @@ cuda::CudaOptions cuda_options(const config::ServeOptions& options, int64_t max_
   out.max_model_len = max_model_len;
   out.valid_vocab = valid_vocab;
   out.max_logprobs = options.max_logprobs;
+  if (const auto rows = config::graph_rows(options)) out.graph_rows = *rows;
   return out;
 }
 

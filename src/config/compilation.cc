@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <string_view>
 
 #include "base/error.h"
 #include "config/nearest.h"
@@ -13,10 +14,14 @@ namespace {
 enum class Type { kAny, kBool, kInt, kInts, kGraphMode };
 // What a key asks for, and so what is said of it.
 enum class Use {
-  kGraphs,   // of which steps a graph is captured
-  kFused,    // work that the kernels of both devices always do together
-  kReduce,   // sums over devices
-  kCompile,  // vLLM's compiler
+  kMode,      // of which steps graphs are captured, by value:
+  kGraphs,    //   decode steps
+  kNoGraphs,  //   none
+  kPieces,    //   of all steps, in vLLM between layers' attention
+  kSizes,     // graphs' rows
+  kFused,     // work that the kernels of both devices always do together
+  kReduce,    // sums over devices
+  kCompile,   // vLLM's compiler
 };
 
 struct Key {
@@ -26,11 +31,11 @@ struct Key {
 };
 
 constexpr Key kKeys[] = {
-    {"cudagraph_mode", Type::kGraphMode, Use::kGraphs},
-    {"cudagraph_capture_sizes", Type::kInts, Use::kGraphs},
-    {"max_cudagraph_capture_size", Type::kInt, Use::kGraphs},
-    {"use_cudagraph", Type::kBool, Use::kGraphs},
-    {"full_cuda_graph", Type::kBool, Use::kGraphs},
+    {"cudagraph_mode", Type::kGraphMode, Use::kMode},
+    {"cudagraph_capture_sizes", Type::kInts, Use::kSizes},
+    {"max_cudagraph_capture_size", Type::kInt, Use::kSizes},
+    {"use_cudagraph", Type::kBool, Use::kMode},
+    {"full_cuda_graph", Type::kBool, Use::kMode},
     {"pass_config.enable_fi_allreduce_fusion", Type::kBool, Use::kReduce},
     {"pass_config.fuse_allreduce_rms", Type::kBool, Use::kReduce},
     {"pass_config.fi_allreduce_fusion_max_token_num", Type::kInt, Use::kReduce},
@@ -95,8 +100,17 @@ std::string expected(Type type, const Json& value) {
 
 const char* meaning(Use use) {
   switch (use) {
+    case Use::kMode:
+      return "NONE, use_cudagraph false: no CUDA graphs; else, on a GPU, whole decode steps of few rows are "
+             "graphs";
     case Use::kGraphs:
-      return "no graphs are captured, steps are launched ahead of the device";
+      return "on a GPU whole decode steps of few rows are CUDA graphs";
+    case Use::kNoGraphs:
+      return "no CUDA graphs";
+    case Use::kPieces:
+      return "no step is cut into pieces; on a GPU whole decode steps of few rows are CUDA graphs";
+    case Use::kSizes:
+      return "on a GPU decode steps of so many rows are CUDA graphs, nothing is padded";
     case Use::kFused:
       return "always so";
     case Use::kReduce:
@@ -105,6 +119,16 @@ const char* meaning(Use use) {
       return "nothing is compiled at start-up";
   }
   return "";
+}
+
+// What a key asks for with this value.
+Use use_of(const Key& key, const Json& value) {
+  if (key.use != Use::kMode || value.is_null()) return key.use;
+  const std::string_view path = key.path;
+  if (path == "use_cudagraph") return value == true ? Use::kGraphs : Use::kNoGraphs;
+  if (path == "full_cuda_graph") return value == true ? Use::kGraphs : Use::kPieces;
+  if (value == "NONE") return Use::kNoGraphs;
+  return value == "PIECEWISE" || value == "FULL_AND_PIECEWISE" ? Use::kPieces : Use::kGraphs;
 }
 
 void check_key(const std::string& path, const Json& value, std::map<Use, std::string>& keys) {
@@ -122,7 +146,7 @@ void check_key(const std::string& path, const Json& value, std::map<Use, std::st
     throw UsageError("argument --compilation-config: " + path + ": expected " + wanted + ", got " +
                      to_text(value));
   }
-  std::string& list = keys[key->use];
+  std::string& list = keys[use_of(*key, value)];
   list += (list.empty() ? "" : ", ") + path;
 }
 
@@ -145,6 +169,36 @@ std::string check_compilation_config(const Json& config) {
   for (const auto& [use, list] : keys)
     said += (said.empty() ? "" : "; ") + std::string(meaning(use)) + ": " + list;
   return said;
+}
+
+std::optional<std::vector<int>> graph_rows(const ServeOptions& options) {
+  const auto key = [&](const char* name) { return options.compilation_config.value(name, Json()); };
+  const auto either = [&](const char* name, const Json& flag) {
+    const Json value = key(name);
+    if (!flag.is_null() && !value.is_null()) {
+      throw UsageError(std::string(name) + " and compilation_config." + name + " are mutually exclusive");
+    }
+    return flag.is_null() ? value : flag;
+  };
+  const std::optional<int64_t> max_flag = options.max_cudagraph_capture_size;
+  const Json sizes = either("cudagraph_capture_sizes", options.cudagraph_capture_sizes),
+             most = either("max_cudagraph_capture_size", max_flag ? Json(*max_flag) : Json());
+  const Json mode = key("cudagraph_mode");
+  if (options.enforce_eager || mode == "NONE" || (mode.is_null() && key("use_cudagraph") == false))
+    return std::vector<int>{};
+  if (sizes.is_null() && most.is_null()) return std::nullopt;
+
+  std::vector<int> rows;
+  // One number after the flag, or the largest alone, stands for vLLM's row of sizes.
+  const bool is_row = sizes.is_null() || (!options.cudagraph_capture_sizes.is_null() && sizes.size() == 1);
+  if (is_row) {
+    const int end = sizes.is_null() ? most.get<int>() : sizes[0].get<int>();
+    for (int size = 1; size <= end; size += size < 8 ? size : 8) rows.push_back(size);
+  } else {
+    rows = sizes.get<std::vector<int>>();
+  }
+  if (!most.is_null()) std::erase_if(rows, [&](int size) { return size > most.get<int>(); });
+  return rows;
 }
 
 std::vector<std::pair<std::string, std::string>> compilation_keys() {

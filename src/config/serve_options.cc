@@ -126,6 +126,7 @@ void check_together(ServeOptions& options) {
   if (options.log_stats_interval <= 0) options.log_stats_interval = 10.0;
   const std::string compilation = check_compilation_config(options.compilation_config);
   if (!compilation.empty()) options.notes.push_back("--compilation-config: " + compilation);
+  graph_rows(options);  // the checks
 }
 
 bool is_secret(const Option& option) {
@@ -200,7 +201,8 @@ void apply_device_defaults(ServeOptions& options, int64_t device_bytes) {
                        std::to_string(*options.max_num_seqs) + ").");
   }
   if (device_bytes > 0) return;
-  for (const char* name : {"gpu-memory-utilization", "enforce-eager"}) {
+  for (const char* name :
+       {"gpu-memory-utilization", "enforce-eager", "cudagraph-capture-sizes", "max-cudagraph-capture-size"}) {
     if (options.given.count(name) != 0) {
       options.notes.push_back("--" + std::string(name) + " concerns GPUs; this server runs on the CPU");
     }

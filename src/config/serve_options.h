@@ -70,8 +70,10 @@ struct ServeOptions {
   std::string load_format = "auto";
   std::string download_dir;  // Hugging Face's hub cache
 
-  // Compilation: checked key by key; the GPU runner reads it.
+  // Compilation: checked key by key; see graph_rows() of compilation.h.
   Json compilation_config = Json::object();
+  Json cudagraph_capture_sizes;  // null or a list of numbers
+  std::optional<int64_t> max_cudagraph_capture_size;
 
   // Tools
   bool enable_auto_tool_choice = false;
