@@ -2,11 +2,11 @@
 // model's own temperature 0.6 and top-p 0.9, two steps in flight as the engine keeps them. Batch 1 to 256,
 // contexts of 1k to 128k; each sequence has pages of its own, which prompts of 8192 tokens have filled.
 //
-//   bench_step FOLDER [rows...] [prompt:TOKENS...]
+//   bench_step FOLDER [--eager] [rows...] [prompt:TOKENS...]
 //
 // FOLDER holds a config.json: benchmarks/gpu/scout. With rows: only these, at 1536 positions of an empty
 // cache. With prompt:TOKENS: steps of one prompt of so many tokens, alone in flight (kernels.py takes them
-// apart).
+// apart). --eager: without CUDA graphs, which steps of up to eight rows are otherwise.
 //
 // Floor: for each product and for attention its bytes at 4.55 TB/s or its operations at 1500 TFLOP/s (lm_head
 // 790), whichever is longer, summed; routing is taken as random.
@@ -23,6 +23,7 @@
 #include "base/log.h"
 #include "checkpoint/load.h"
 #include "cuda/cuda_runner.h"
+#include "cuda/step_graphs.h"
 
 namespace outrider::cuda {
 namespace {
@@ -32,7 +33,8 @@ using runner::StepPlan;
 
 constexpr int kPage = 64;
 constexpr int kPrompt = 8192;  // of a step that fills pages
-constexpr int kSteps = 24, kWarmUp = 4, kPrompts = 7;
+constexpr int kSteps = 24, kPrompts = 7;
+constexpr int kWarmUp = StepGraphs::kPatience + 4;  // what recurs has its graph then
 constexpr int kMaxContext = 131072, kMaxBatch = 256;
 constexpr int64_t kReserve = int64_t{512} << 20;
 constexpr double kBandwidth = 4.55e12, kFp8Rate = 1500e12, kBf16Rate = 790e12;
@@ -80,7 +82,7 @@ double floor_of(const model::LlamaConfig& c, double rows, double logit_rows, dou
 
 class Bench {
  public:
-  explicit Bench(const std::string& folder) {
+  Bench(const std::string& folder, bool eager) {
     checkpoint::LoadOptions load;
     load.format = checkpoint::LoadFormat::kDummy;
     load.quantization = "modelopt";
@@ -90,6 +92,7 @@ class Bench {
     options.max_num_seqs = kMaxBatch;
     options.max_num_batched_tokens = kPrompt;
     options.max_model_len = kMaxContext;
+    if (eager) options.graph_rows.clear();
     model::MemoryOptions memory;
     memory.max_model_len = kMaxContext;
     memory.max_num_seqs = kMaxBatch;
@@ -106,6 +109,13 @@ class Bench {
     params->ignore_eos = true;
     params->seed = 1;
     params_ = params;
+  }
+
+  void print_graphs() const {
+    const GraphCounts counts = graph_counts(*runner_);
+    std::printf("CUDA graphs: %zu, %llu captured, %llu launched\n", counts.graphs,
+                static_cast<unsigned long long>(counts.captures),
+                static_cast<unsigned long long>(counts.launches));
   }
 
   // Prompts over as many pages as any point uses.
@@ -234,13 +244,15 @@ int main(int argc, char** argv) {
   using namespace outrider;
   constexpr std::string_view kPromptArgument = "prompt:";
   if (argc < 2) {
-    std::fprintf(stderr, "usage: %s FOLDER [rows...] [prompt:TOKENS...]\n", argv[0]);
+    std::fprintf(stderr, "usage: %s FOLDER [--eager] [rows...] [prompt:TOKENS...]\n", argv[0]);
     return 2;
   }
   log::configure({.level = log::Level::kDebug});  // for the spread over experts
   try {
-    cuda::Bench bench(argv[1]);
-    for (int i = 2; i < argc; ++i) {
+    const bool eager = argc > 2 && std::string_view(argv[2]) == "--eager";
+    const int first = eager ? 3 : 2;
+    cuda::Bench bench(argv[1], eager);
+    for (int i = first; i < argc; ++i) {
       const std::string_view what = argv[i];
       if (what.starts_with(kPromptArgument)) {
         bench.run_prompt(std::clamp(std::atoi(argv[i] + kPromptArgument.size()), 1, cuda::kPrompt));
@@ -248,9 +260,11 @@ int main(int argc, char** argv) {
         bench.run({std::clamp(std::atoi(argv[i]), 1, cuda::kMaxBatch), 1536});
       }
     }
-    if (argc > 2) return 0;
-    bench.fill();
-    for (const cuda::Point& point : cuda::kPoints) bench.run(point);
+    if (argc == first) {
+      bench.fill();
+      for (const cuda::Point& point : cuda::kPoints) bench.run(point);
+    }
+    bench.print_graphs();
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return 1;
