@@ -2,11 +2,12 @@
 // model's own temperature 0.6 and top-p 0.9, two steps in flight as the engine keeps them. Batch 1 to 256,
 // contexts of 1k to 128k; each sequence has pages of its own, which prompts of 8192 tokens have filled.
 //
-//   bench_step FOLDER [--eager] [rows...] [prompt:TOKENS...]
+//   bench_step FOLDER [--eager | --graphs ROWS] [rows...] [prompt:TOKENS...]
 //
 // FOLDER holds a config.json: benchmarks/gpu/scout. With rows: only these, at 1536 positions of an empty
 // cache. With prompt:TOKENS: steps of one prompt of so many tokens, alone in flight (kernels.py takes them
-// apart). --eager: without CUDA graphs, which steps of up to eight rows are otherwise.
+// apart). --eager: without CUDA graphs, which steps of up to eight rows are otherwise; --graphs ROWS: of 1,
+// 2, ... 8, 16, 24... up to ROWS.
 //
 // Floor: for each product and for attention its bytes at 4.55 TB/s or its operations at 1500 TFLOP/s (lm_head
 // 790), whichever is longer, summed; routing is taken as random.
@@ -82,7 +83,7 @@ double floor_of(const model::LlamaConfig& c, double rows, double logit_rows, dou
 
 class Bench {
  public:
-  Bench(const std::string& folder, bool eager) {
+  Bench(const std::string& folder, int graph_rows) {
     checkpoint::LoadOptions load;
     load.format = checkpoint::LoadFormat::kDummy;
     load.quantization = "modelopt";
@@ -92,7 +93,8 @@ class Bench {
     options.max_num_seqs = kMaxBatch;
     options.max_num_batched_tokens = kPrompt;
     options.max_model_len = kMaxContext;
-    if (eager) options.graph_rows.clear();
+    options.graph_rows.clear();
+    for (int rows = 1; rows <= graph_rows; rows += rows < 8 ? 1 : 8) options.graph_rows.push_back(rows);
     model::MemoryOptions memory;
     memory.max_model_len = kMaxContext;
     memory.max_num_seqs = kMaxBatch;
@@ -244,14 +246,21 @@ int main(int argc, char** argv) {
   using namespace outrider;
   constexpr std::string_view kPromptArgument = "prompt:";
   if (argc < 2) {
-    std::fprintf(stderr, "usage: %s FOLDER [--eager] [rows...] [prompt:TOKENS...]\n", argv[0]);
+    std::fprintf(stderr, "usage: %s FOLDER [--eager | --graphs ROWS] [rows...] [prompt:TOKENS...]\n",
+                 argv[0]);
     return 2;
   }
   log::configure({.level = log::Level::kDebug});  // for the spread over experts
   try {
-    const bool eager = argc > 2 && std::string_view(argv[2]) == "--eager";
-    const int first = eager ? 3 : 2;
-    cuda::Bench bench(argv[1], eager);
+    int first = 2, graph_rows = 8;
+    if (argc > 2 && std::string_view(argv[2]) == "--eager") {
+      first = 3;
+      graph_rows = 0;
+    } else if (argc > 3 && std::string_view(argv[2]) == "--graphs") {
+      first = 4;
+      graph_rows = std::clamp(std::atoi(argv[3]), 0, cuda::kMaxBatch);
+    }
+    cuda::Bench bench(argv[1], graph_rows);
     for (int i = first; i < argc; ++i) {
       const std::string_view what = argv[i];
       if (what.starts_with(kPromptArgument)) {
