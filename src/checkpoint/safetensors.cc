@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -24,6 +25,8 @@ namespace {
 
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // the reference implementation's limit
 constexpr size_t kMaxDimensions = 8;
+// Of one request to read ahead: the kernel cuts a longer one to its window, which is this by default.
+constexpr size_t kReadAheadBytes = 128 << 10;
 
 struct DtypeName {
   const char* name;
@@ -249,12 +252,26 @@ MappedFile::~MappedFile() {
 }
 
 void MappedFile::read(size_t at, size_t count, std::byte* to) const {
+  int flags = RWF_NOWAIT;  // first what is in memory; where that is not all, the rest is asked for at once
   for (size_t done = 0; done < count;) {
-    const ssize_t got = ::pread(file_, to + done, count - done, static_cast<off_t>(at + done));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) throw CheckpointError(path_ + ": cannot read: " + std::strerror(errno));
-    if (got == 0) throw CheckpointError(path_ + ": has become shorter while it was read");
-    done += static_cast<size_t>(got);
+    const iovec rest = {to + done, count - done};
+    const ssize_t got = ::preadv2(file_, &rest, 1, static_cast<off_t>(at + done), flags);
+    if (got > 0) done += static_cast<size_t>(got);
+    if (flags != 0) {  // a file system without RWF_NOWAIT (EOPNOTSUPP) comes this way too
+      flags = 0;
+      if (done < count) ask_for(at + done, count - done);
+    } else if (got < 0 && errno != EINTR) {
+      throw CheckpointError(path_ + ": cannot read: " + std::strerror(errno));
+    } else if (got == 0) {
+      throw CheckpointError(path_ + ": has become shorter while it was read");
+    }
+  }
+}
+
+void MappedFile::ask_for(size_t at, size_t count) const {
+  for (size_t done = 0; done < count; done += kReadAheadBytes) {
+    const size_t bytes = std::min(kReadAheadBytes, count - done);
+    ::posix_fadvise(file_, static_cast<off_t>(at + done), static_cast<off_t>(bytes), POSIX_FADV_WILLNEED);
   }
 }
 

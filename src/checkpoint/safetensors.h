@@ -60,6 +60,9 @@ class MappedFile {
   void read(size_t at, size_t count, std::byte* to) const;
 
  private:
+  // Has the disk read these bytes, all of them at the same time; does not wait.
+  void ask_for(size_t at, size_t count) const;
+
   const std::string path_;
   int file_ = -1;
   const std::byte* data_ = nullptr;
