@@ -10,9 +10,9 @@
 
 namespace outrider::cuda {
 
-// `lines` lines of line_bytes bytes from `from` (an address in the generated range) on, `stride` bytes apart;
-// compact in `to`. All of them lie in one region; sizes are multiples of 8.
-void generate(const model::GeneratedWeights& weights, const std::byte* from, int64_t line_bytes,
-              int64_t stride, int64_t lines, uint8_t* to, cudaStream_t stream);
+// `bytes` bytes from `from` (an address in the generated range) on; they lie in one region and are a multiple
+// of 8.
+void generate(const model::GeneratedWeights& weights, const std::byte* from, int64_t bytes, uint8_t* to,
+              cudaStream_t stream);
 
 }  // namespace outrider::cuda

@@ -13,16 +13,23 @@ namespace outrider::cuda {
 struct Place {
   uint8_t* base = nullptr;  // device
   int64_t row_bytes = 0;
-  bool image = false;   // weight_image.h; else row by row
-  bool gated = false;   // every other run of kGateRows rows,
-  bool second = false;  // and not the first but the second one of each two
+  bool image = false;     // weight_image.h; else row by row
+  int64_t gate_rows = 0;  // of a gated matrix: so many rows of gate come first, then as many of up; else 0
+  int64_t first_row = 0;  // the row of the whole that row 0 of this matrix is: up alone begins at gate_rows
 
 #ifdef __CUDACC__
-  __device__ uint8_t* at(int64_t row, int64_t byte) const {
-    if (gated) row += (row / kGateRows + second) * kGateRows;
+  __host__ __device__
+#endif
+      uint8_t*
+      at(int64_t row, int64_t byte) const {
+    row += first_row;
+    if (gate_rows > 0) {  // the two alternate by kGateRows rows
+      const int64_t up = row >= gate_rows ? 1 : 0;
+      row -= up * gate_rows;
+      row += (row / kGateRows + up) * kGateRows;
+    }
     return base + (image ? image_offset(row, byte, row_bytes) : row * row_bytes + byte);
   }
-#endif
 };
 
 // Rows [first, first + rows) of a matrix, compact in `from`, into an image. Device memory both.
