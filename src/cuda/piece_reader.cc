@@ -46,7 +46,7 @@ void PieceReader::work(const std::stop_token& stop) {
     lock.lock();
     is_filled_[piece % slots_] = 1;
     if (failure) {
-      failure_ = failure;
+      if (!failure_) failure_ = failure;
       taken_ = pieces_.size();  // nobody wants the others
     }
     if (failure || piece == given_) filled_.notify_one();

@@ -44,8 +44,8 @@ class PieceReader {
   std::condition_variable_any filled_;           // next(): piece given_ is read
   size_t taken_ = 0, given_ = 0, released_ = 0;  // pieces
   std::vector<char> is_filled_;                  // by slot
-  std::exception_ptr failure_;
-  std::vector<std::jthread> threads_;  // last: they end before anything else does
+  std::exception_ptr failure_;                   // the first
+  std::vector<std::jthread> threads_;            // last: they end before anything else does
 };
 
 }  // namespace outrider::cuda
