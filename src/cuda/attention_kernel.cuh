@@ -74,13 +74,25 @@ __device__ __forceinline__ Ring<T> make_ring(uint8_t* shared) {
   const Ring<T> ring{shared_address(shared), shared_address(shared + T::kBarriers), 0, 0};
   if (threadIdx.x == 0) {
     for (int i = 0; i < T::kRing; ++i) {
-      barrier_init(ring.barriers + 8 * i, 1);                            // full: the producer
-      barrier_init(ring.barriers + 8 * (T::kRing + i), T::kGroups * 4);  // empty: consumer warps
+      barrier_init(ring.barriers + 8 * i, 1);                              // full: the producer
+      barrier_init(ring.barriers + 8 * (T::kRing + i), T::kGroups * 128);  // empty: consumer threads
     }
     barrier_init_fence();
   }
   __syncthreads();
   return ring;
+}
+
+// By all consumer threads, when the products of a page are done: the next copy into its stage waits for them
+// all. Lane 0 arrives for its warp, which has only waited for products. Of a page that the threads cleared
+// the end of, each arrives for itself: its own arrival, behind its own fence, is what orders its writes
+// before that copy.
+__device__ __forceinline__ void give_back(uint32_t empty, bool cleared) {
+  if (cleared) {
+    barrier_arrive(empty);
+  } else if (threadIdx.x % 32 == 0) {
+    barrier_arrive_for(empty, 32);
+  }
 }
 
 // Keys [begin, end) of a run of a tile.
@@ -264,7 +276,8 @@ class Consumer {
   __device__ __forceinline__ void add_page(const AttentionTile& tile, const RunKeys& keys, int page) {
     const int page_key = page * kPagePositions;
     barrier_wait(ring_.full(), ring_.parity);
-    clear_unwritten(tile.first_position + tile.num_tokens - page_key);
+    const int written = tile.first_position + tile.num_tokens - page_key;
+    if (written < kPagePositions) clear_unwritten(written);
 
     float weight[T::kElements], keep[T::kThreadColumns];
     score_page(tile, keys, page_key, weight);
@@ -287,13 +300,12 @@ class Consumer {
     wgmma_wait<0>();
 #pragma unroll
     for (int b = 0; b < T::kBlocks; ++b) pin(total_[b]);
-    if (lane_ == 0) barrier_arrive(ring_.empty());
+    give_back(ring_.empty(), written < kPagePositions);
     ring_.advance();
   }
 
-  // `written`: positions of the page, and after it, that hold V.
+  // `written`: positions of the page that hold V.
   __device__ __forceinline__ void clear_unwritten(int written) {
-    if (written >= kPagePositions) return;
     Math::clear_values(shared_ + ring_.stage * T::kImageBytes, written, threadIdx.x, T::kGroups * 128);
     fence_for_async_proxy();
     if constexpr (T::kGroups > 1) asm volatile("bar.sync 15, %0;" ::"n"(T::kGroups * 128) : "memory");

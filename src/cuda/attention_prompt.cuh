@@ -131,7 +131,7 @@ class PromptConsumer {
       if (sums.sum[1][7] < 0.0f) barrier_wait(ring_.full(), ring_.parity);
       wgmma_wait<0>();
       pin(total);
-      if (lane_ == 0) barrier_arrive(empty);
+      give_back(empty, false);  // another page follows, so this one was full
       if (ended) {
         fold_run(any_folded, max, sum, total, fold);
         store_fold(total);
@@ -147,7 +147,7 @@ class PromptConsumer {
     start_values(total, weights, ring_.image());
     wgmma_wait<0>();
     pin(total);
-    if (lane_ == 0) barrier_arrive(ring_.empty());
+    give_back(ring_.empty(), (tile.first_position + tile.num_tokens) % kPagePositions != 0);
     ring_.advance();
     float max[2], sum[2];
     sums.finish(max, sum, nothing);
