@@ -41,7 +41,7 @@ namespace fs = std::filesystem;
 
 constexpr int kLayers = 4, kThreads = 12;
 constexpr int64_t kMiB = 1 << 20;
-constexpr double kMostSeconds = 20;  // of a load from a slow disk: fewer layers then
+constexpr double kMostSeconds = 15;  // of a load from a slow disk: fewer layers then
 
 double seconds_now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();

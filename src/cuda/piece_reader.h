@@ -41,7 +41,7 @@ class PieceReader {
 
   std::mutex mutex_;
   std::condition_variable_any room_;             // readers: there is a slot for piece taken_
-  std::condition_variable_any filled_;           // next(): piece given_ is read
+  std::condition_variable filled_;               // next(): piece given_ is read
   size_t taken_ = 0, given_ = 0, released_ = 0;  // pieces
   std::vector<char> is_filled_;                  // by slot
   std::exception_ptr failure_;                   // the first

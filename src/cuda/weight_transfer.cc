@@ -85,7 +85,7 @@ class Target {
 
   // Returns when the piece `slots` before this one is in its place.
   void wait_for_slot(size_t piece) {
-    cuda::check(cudaEventSynchronize(done_[piece % done_.size()]), "copy of weights");
+    check(cudaEventSynchronize(done_[piece % done_.size()]), "copy of weights");
   }
 
   // Queues the piece; `bytes`: null for generated weights.
@@ -95,7 +95,7 @@ class Target {
     const cudaStream_t stream = streams_[number % kStreams];
     uint8_t* to = piece.repack == Repack::kNone ? piece.to.base : memory_.as<uint8_t>() + slot * slot_bytes_;
     if (bytes) {
-      cuda::check(cudaMemcpyAsync(to, bytes, piece.bytes, cudaMemcpyHostToDevice, stream), "copy of weights");
+      check(cudaMemcpyAsync(to, bytes, piece.bytes, cudaMemcpyHostToDevice, stream), "copy of weights");
     } else {
       generate(*generated, piece.from, piece.bytes, to, stream);
     }
@@ -105,7 +105,7 @@ class Target {
       copy_columns(piece.element_bytes, to, piece.first, static_cast<int>(piece.count), piece.rows, piece.to,
                    stream);
     }
-    cuda::check(cudaEventRecord(done_[slot], stream), "copy of weights");
+    check(cudaEventRecord(done_[slot], stream), "copy of weights");
   }
 
   void finish() {
