@@ -13,7 +13,7 @@ namespace {
 
 // What is read and copied at a time: long enough for a disk and for PCIe, short enough that the pieces on
 // their way are few megabytes to pin. What the device makes itself is only staged there.
-constexpr int64_t kReadBytes = 2 << 20, kGeneratedBytes = 16 << 20;
+constexpr int64_t kReadBytes = 4 << 20, kGeneratedBytes = 16 << 20;
 
 }  // namespace
 

@@ -8,7 +8,7 @@
 namespace outrider::cuda {
 
 struct TransferOptions {
-  int readers = 12;   // threads
+  int readers = 10;   // threads: more of them slow each other down
   int in_flight = 4;  // pieces between host and device
   int ahead = 4;      // pieces that are read and wait, so that a slow read stops neither readers nor copies
 };
