@@ -22,12 +22,14 @@ namespace {
 constexpr double kBandwidth = 4.55e12;
 constexpr int64_t kWeightBytes = int64_t{6} << 30;
 constexpr int kReplays = 9;
+constexpr int kMixedRows = 4096;  // as llama4.cc mixes
 
 struct Shape {
   const char* name;
   ElementType type;
   OutputType output;
   int groups, features, k;
+  bool mixed = false;  // group 0 takes every row beside its expert
 };
 constexpr Shape kShapes[] = {
     {"qkv", ElementType::kFp8, OutputType::kBf16, 1, 7168, 5120},
@@ -36,6 +38,8 @@ constexpr Shape kShapes[] = {
     {"shared down", ElementType::kFp8, OutputType::kBf16, 1, 5120, 8192},
     {"experts gate_up", ElementType::kFp8, OutputType::kBf16, 16, 16384, 5120},
     {"experts down", ElementType::kFp8, OutputType::kBf16, 16, 5120, 8192},
+    {"all gate_up", ElementType::kFp8, OutputType::kBf16, 17, 16384, 5120, true},
+    {"all down", ElementType::kFp8, OutputType::kBf16, 17, 5120, 8192, true},
     {"lm_head", ElementType::kBf16, OutputType::kF32, 1, 202048, 5120},
 };
 
@@ -54,7 +58,9 @@ void time_shape(const Shape& s, int tokens, const DeviceBuffer& weights, const D
                 const DeviceBuffer& y, cudaStream_t stream) {
   std::mt19937 random(tokens);
   std::vector<int32_t> begin(s.groups + 1, 0);
-  for (int t = 0; t < tokens; ++t) ++begin[1 + random() % s.groups];
+  const int first_expert = s.mixed ? 1 : 0;
+  if (s.mixed) begin[1] = tokens;
+  for (int t = 0; t < tokens; ++t) ++begin[1 + first_expert + random() % (s.groups - first_expert)];
   const int active =
       static_cast<int>(std::count_if(begin.begin() + 1, begin.end(), [](int n) { return n > 0; }));
   std::partial_sum(begin.begin(), begin.end(), begin.begin());
@@ -70,8 +76,9 @@ void time_shape(const Shape& s, int tokens, const DeviceBuffer& weights, const D
     w.push_back(
         make_gemm_weights(s.type, weights.as<uint8_t>() + i * bytes, s.groups, s.features, s.k, nullptr));
   }
-  const GemmInput input = make_gemm_input(s.type, x.as<void>(), std::max(tokens, 128), s.k);
-  const int expected = (s.groups > 1 ? 2 : 1) * ((tokens + s.groups - 1) / s.groups);
+  const int rows = s.mixed ? 2 * tokens : tokens;  // of x and y
+  const GemmInput input = make_gemm_input(s.type, x.as<void>(), std::max(rows, 128), s.k);
+  const int expected = s.mixed ? tokens : (s.groups > 1 ? 2 : 1) * ((tokens + s.groups - 1) / s.groups);
   const int launches = copies * (copies < 4 ? 4 : 1);
   DeviceBuffer totals(SplitTotals::bytes());
   const SplitTotals split = SplitTotals::in(totals.as<void>());
@@ -85,7 +92,8 @@ void time_shape(const Shape& s, int tokens, const DeviceBuffer& weights, const D
           .output = s.output,
           .token_begin = device_begin.as<int32_t>(),
           .tokens_a_group = expected,
-          .split = split},
+          .split = split,
+          .mixes_first_group = s.mixed && tokens <= kMixedRows},
          132, stream);
   }
   check(cudaStreamEndCapture(stream, &graph), "capture");
@@ -103,7 +111,7 @@ void time_shape(const Shape& s, int tokens, const DeviceBuffer& weights, const D
   }
   std::sort(ms.begin(), ms.end());
   const double us = ms[kReplays / 2] * 1e3 / launches;
-  const double operations = 2.0 * tokens * s.features * s.k;
+  const double operations = 2.0 * rows * s.features * s.k;
   const double floor = std::max(static_cast<double>(bytes) * active / s.groups / kBandwidth,
                                 operations / (s.type == ElementType::kFp8 ? 1500e12 : 790e12)) *
                        1e6;
@@ -122,12 +130,13 @@ void time_shape(const Shape& s, int tokens, const DeviceBuffer& weights, const D
 int bench_gemm(const std::vector<int>& rows) {
   prepare_gemm();
   Stream stream;
-  DeviceBuffer weights(kWeightBytes), x(size_t{8192} * 8192 * 2), y(size_t{8192} * 16384 * 2);
+  DeviceBuffer weights(kWeightBytes), x(size_t{8192} * 8192 * 2), y(size_t{2} * 8192 * 16384 * 2);
   fill<<<2048, 256, 0, stream>>>(weights.as<uint32_t>(), kWeightBytes / 4, 0xbfbfbfbfu, 0);
   fill<<<2048, 256, 0, stream>>>(x.as<uint32_t>(), static_cast<int64_t>(x.bytes() / 4), 0xbfbfbfbfu, 0);
   for (const Shape& s : kShapes) {
     for (int tokens : rows) {
       if (s.output == OutputType::kF32 && tokens > 256) continue;  // y holds no more
+      if (s.mixed && tokens <= 256) continue;                      // two products there
       time_shape(s, tokens, weights, x, y, stream);
     }
   }

@@ -37,10 +37,15 @@ GemmWeights make_gemm_weights(ElementType type, const void* data, int groups, in
 // Groups [first, first + groups) of `all`.
 GemmWeights some_groups(const GemmWeights& all, int first, int groups);
 
+// Maps by the tokens of gemm_wide.h's tiles: a copy takes half of a tile's.
+struct WideTensor {
+  CUtensorMap half[6]{};
+};
+
 // Activations [max_tokens][k], K contiguous; maps by the number of tokens that a copy takes.
 struct GemmInput {
   CUtensorMap tensor[4]{};
-  CUtensorMap wide_tensor[2]{};  // for gemm_wide.h
+  WideTensor wide;
 };
 GemmInput make_gemm_input(ElementType type, const void* data, int64_t max_tokens, int k);
 

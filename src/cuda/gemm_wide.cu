@@ -3,14 +3,15 @@
 // Tiling: a cluster of two blocks takes 256 features and one run of tokens. Each block copies its own weights
 // and half of the tokens, which the copy engine writes into both: 28 KB per block and 128 bytes of K for 768
 // clocks of tensor cores, where a block alone would need 40 KB. The L2 cache gives about 42 KB a microsecond
-// and multiprocessor: that is what limits the tile now. In a block one thread copies, four or five stages
-// ahead, and two warpgroups multiply, 64 features each, with accumulators of one interval (gemm_order.h)
-// beside the totals, so that what becomes of a finished total (adding it to the segments before, writing it
-// out) happens while the next interval multiplies. A group's tokens are cut into equal tiles, in steps of 32;
-// what is left over is a narrower tile. The grid is persistent. A cluster draws its next tile from a counter
-// when it begins one, so that narrow and wide ones, and those that wait for memory and those that do not,
-// need no even hand. Tiles lie in bands of 8 token tiles, so that the clusters at work share weights and
-// tokens in the L2 cache, and a group's narrower ones last.
+// and multiprocessor. With thousands of tokens the tensor cores wait for nothing, at the clock that power
+// leaves them; with hundreds, whole rounds of the grid and its start count. In a block one thread copies,
+// four or five stages ahead, and two warpgroups multiply, 64 features each, with accumulators of one interval
+// (gemm_order.h) beside the totals, so that what becomes of a finished total (adding it to the segments
+// before, writing it out) happens while the next interval multiplies. A group's tokens are cut into equal
+// tiles, in steps of 32; what is left over is a narrower tile. The grid is persistent. A cluster draws its
+// next tile from a counter when it begins one, so that narrow and wide ones, and those that wait for memory
+// and those that do not, need no even hand. Tiles lie in bands of 8 token tiles, so that the clusters at work
+// share weights and tokens in the L2 cache, and a group's narrower ones last.
 //
 // Floor: 2 * tokens * features * k / tensor rate (1500 TFLOP/s for FP8, at the clock that power leaves);
 // weights / memory bandwidth for groups of fewer than 250 tokens.
@@ -71,7 +72,7 @@ struct Ring {
 // tile.
 class Copier {
  public:
-  __device__ __forceinline__ Copier(const CUtensorMap& tokens, const Shape& shape, const Schedule& schedule,
+  __device__ __forceinline__ Copier(const WideTensor& tokens, const Shape& shape, const Schedule& schedule,
                                     const Barriers& barriers, uint32_t stages, Draws& draws)
       : tokens_(tokens),
         shape_(shape),
@@ -83,16 +84,17 @@ class Copier {
 
   __device__ __forceinline__ void run() {
     Ring ring{stages_of(shape_.splits), 0, 1};
-    const int rank = cluster_rank(), part = tile_tokens(shape_.splits) / kCluster,
-              part_bytes = part * kBlockBytes;
+    const int rank = cluster_rank();
     bool first = true;
     for (tile_ = blockIdx.x / kCluster; tile_ < tiles_; tile_ = next_tile(rank)) {
       const Place at = place_of(shape_, schedule_, tile_);
       go_to_weights(at.group, at.feature + rank * kBlockFeatures);
-      token_row_ = at.token + rank * part;
-      token_offset_ = kWeightBytes + rank * part_bytes;
-      has_tokens_ = rank * part < at.tokens;
-      bytes_ = kWeightBytes + part_bytes * ((at.tokens + part - 1) / part);
+      const int half_tokens = at.tokens / kCluster;
+      half_ = &tokens_.half[at.tokens / kTokenStep - 1];
+      token_row_ = at.token + rank * half_tokens;
+      token_offset_ = kWeightBytes + rank * half_tokens * kBlockBytes;
+      bytes_ = kWeightBytes + at.tokens * kBlockBytes;
+      weights_hint_ = at.alone ? kEvictFirst : kEvictNormal;
       int k = 0;
       if (first) {  // weights depend on no other kernel
         first = false;
@@ -157,17 +159,15 @@ class Copier {
 #pragma unroll
     for (int i = 0; i < kWarpgroups; ++i) {
       copy_bytes(to + i * kImageBlockBytes, weights_[i] + k * kImageBlockBytes, kImageBlockBytes,
-                 barriers_.full(stage), kEvictNormal);
+                 barriers_.full(stage), weights_hint_);
     }
   }
   __device__ __forceinline__ void copy_tokens(int k, int stage) const {
-    if (!has_tokens_) return;
-    copy_box_to_cluster(stages_ + stage * stage_bytes(shape_.splits) + token_offset_, &tokens_,
-                        k * kBlockBytes, token_row_, barriers_.full(stage), (1 << kCluster) - 1,
-                        kEvictNormal);
+    copy_box_to_cluster(stages_ + stage * stage_bytes(shape_.splits) + token_offset_, half_, k * kBlockBytes,
+                        token_row_, barriers_.full(stage), (1 << kCluster) - 1, kEvictNormal);
   }
 
-  const CUtensorMap& tokens_;
+  const WideTensor& tokens_;
   const Shape& shape_;
   const Schedule& schedule_;
   const Barriers barriers_;
@@ -176,8 +176,9 @@ class Copier {
   const int tiles_;
   int tile_ = 0, tiles_done_ = 0;
   const uint8_t* weights_[kWarpgroups];  // of the tile, from k = 0 on
+  uint64_t weights_hint_ = kEvictNormal;
+  const CUtensorMap* half_ = nullptr;  // for this block's half of the tile's tokens
   int token_row_ = 0, token_offset_ = 0, bytes_ = 0;
-  bool has_tokens_ = false;
 };
 
 // Tells the compiler that all threads have the same value: it may not let warpgroup instructions overlap
@@ -205,6 +206,7 @@ class Consumer {
       barrier_wait(barriers_.full(ring_.stage), ring_.parity);
       const int tile = uniform(barriers_.tile(ring_.stage));
       if (tile == kNoTile) break;
+      sync();  // all warps have read it before any thread gives the stage back
       const Place at = place_of(shape_, schedule, tile);
       for (int s = 0; s < shape_.splits; ++s) {
         int blocks = segment_begin(shape_.k_blocks, shape_.splits, s + 1) -
@@ -433,7 +435,7 @@ class Consumer {
 
 template <typename Element, Epilogue kEpilogue>
 __global__ void __cluster_dims__(kCluster, 1, 1) __launch_bounds__(kThreads, 1)
-    wide_kernel(const __grid_constant__ CUtensorMap tokens, const __grid_constant__ Shape shape) {
+    wide_kernel(const __grid_constant__ WideTensor tokens, const __grid_constant__ Shape shape) {
   extern __shared__ uint8_t raw[];
   uint8_t* stages = raw + (-shared_address(raw) & 1023);
   uint8_t* scratches = stages + stages_of(shape.splits) * stage_bytes(shape.splits);
@@ -443,7 +445,7 @@ __global__ void __cluster_dims__(kCluster, 1, 1) __launch_bounds__(kThreads, 1)
   let_next_start();
   if (shape.groups > 1) wait_for_previous();  // the groups' bounds come from another kernel
   if (threadIdx.x == kConsumers) {
-    prefetch_tensor_map(&tokens);
+    for (const CUtensorMap& half : tokens.half) prefetch_tensor_map(&half);
     for (int stage = 0; stage < kMaxStages; ++stage) {
       barrier_init(barriers.full(stage), 1);
       barrier_init(barriers.empty(stage), kWarpgroups * kCluster);
@@ -472,6 +474,24 @@ __global__ void __cluster_dims__(kCluster, 1, 1) __launch_bounds__(kThreads, 1)
 // That fit the device at once: its groups of multiprocessors need not be multiples of a cluster.
 int resident_clusters = 0;
 
+int tiles_of(int features, int tokens, int widest) {
+  const int width = width_of(tokens, widest);
+  return (features + kClusterFeatures - 1) / kClusterFeatures * ((tokens + width - 1) / width);
+}
+
+// The widest tile that one group of tokens should be cut into, for the shortest run of `clusters`. What a
+// block of K costs beside its operations is worth about kOverhead tokens (measured at 128 and 192).
+int widest_for(const GemmWeights& w, int tokens, int clusters) {
+  constexpr int kOverhead = 80;
+  int best = 0, best_time = 0;
+  for (int widest = tile_tokens(w.splits); widest >= 2 * kTokenStep; widest -= kTokenStep) {
+    const int rounds = (tiles_of(w.features, tokens, widest) + clusters - 1) / clusters;
+    const int time = rounds * (width_of(tokens, widest) + kOverhead);
+    if (best == 0 || time < best_time) best = widest, best_time = time;
+  }
+  return best;
+}
+
 template <typename Element, Epilogue kEpilogue>
 void run(const GemmCall& call, int num_sms, cudaStream_t stream) {
   const GemmWeights& w = *call.w;
@@ -479,6 +499,8 @@ void run(const GemmCall& call, int num_sms, cudaStream_t stream) {
   const Output output{
       call.y, w.features, w.scales, call.output == OutputType::kFp8, call.divisor, call.divisor_of_group,
       nullptr};
+  const int clusters = std::min(num_sms / kCluster, resident_clusters);
+  const bool one_group = w.groups == 1;
   const Shape shape{static_cast<const uint8_t*>(w.data),
                     w.groups,
                     w.features,
@@ -486,17 +508,13 @@ void run(const GemmCall& call, int num_sms, cudaStream_t stream) {
                     w.splits,
                     call.token_begin,
                     call.tokens_a_group,
+                    one_group ? widest_for(w, call.tokens_a_group, clusters) : tile_tokens(w.splits),
                     call.mixes_first_group,
                     call.split.next_tile,
                     output};
-  int clusters = std::min(num_sms / kCluster, resident_clusters);
-  if (w.groups == 1) {  // no more than there is work for
-    const int width = width_of(call.tokens_a_group, w.splits);
-    clusters = std::min(clusters, (w.features + kClusterFeatures - 1) / kClusterFeatures *
-                                      ((call.tokens_a_group + width - 1) / width));
-  }
-  launch(wide_kernel<Element, kEpilogue>, clusters * kCluster, kThreads, shared_bytes(w.splits), stream,
-         call.x->wide_tensor[w.splits > 1 ? 1 : 0], shape);
+  const int work = tiles_of(w.features, call.tokens_a_group, shape.widest);
+  launch(wide_kernel<Element, kEpilogue>, (one_group ? std::min(clusters, work) : clusters) * kCluster,
+         kThreads, shared_bytes(w.splits), stream, call.x->wide, shape);
 }
 
 template <typename Element, Epilogue kEpilogue>

@@ -20,7 +20,6 @@ inline constexpr int kBand = 8;
 inline constexpr int kSums = kWidestTokens / 2;  // of a thread
 
 inline constexpr int kWeightBytes = kBlockFeatures * kBlockBytes;
-inline constexpr int kTokenStep = 32;
 inline constexpr int kMaxStages = 5;
 // Outputs of a warpgroup go to memory by way of shared memory in pieces of so many tokens.
 inline constexpr int kOutTokens = 96;
@@ -31,6 +30,7 @@ struct Shape {
   int groups, features, k_blocks, splits;
   const int32_t* token_begin;
   int tokens;  // where there is no token_begin
+  int widest;  // tile, in tokens
   bool mixes_first_group;
   int32_t* next_tile;
   Output output;
@@ -39,7 +39,6 @@ struct Shape {
 // Where K has segments, the totals of those so far lie in shared memory, which leaves room for fewer tokens
 // and a stage less.
 inline constexpr int kParkedTokens = 160;
-static_assert(kWidestTokens == kCluster * kWideBoxTokens[0] && kParkedTokens == kCluster * kWideBoxTokens[1]);
 __host__ __device__ constexpr int tile_tokens(int splits) {
   return splits > 1 ? kParkedTokens : kWidestTokens;
 }
@@ -56,11 +55,10 @@ inline constexpr int shared_bytes(int splits) {
 }
 static_assert(shared_bytes(1) <= 227 * 1024 - 768 && shared_bytes(2) <= 227 * 1024 - 768);
 
-// Tokens of a tile of a group that has so many.
-__host__ __device__ constexpr int width_of(int tokens, int splits) {
-  const int tiles = (tokens + tile_tokens(splits) - 1) / tile_tokens(splits);
-  return tiles <= 1 ? tile_tokens(splits)
-                    : ((tokens + tiles - 1) / tiles + kTokenStep - 1) / kTokenStep * kTokenStep;
+// Tokens of a tile of a group that has so many: equal ones of at most `widest`.
+__host__ __device__ constexpr int width_of(int tokens, int widest) {
+  const int tiles = (tokens + widest - 1) / widest;
+  return tiles <= 1 ? widest : ((tokens + tiles - 1) / tiles + kTokenStep - 1) / kTokenStep * kTokenStep;
 }
 
 struct Schedule {
@@ -73,6 +71,7 @@ struct Place {
   int group, feature, token;
   int outputs;  // tokens that the tile writes
   int tokens;   // that it multiplies: a multiple of 32
+  bool alone;   // no other tile takes its weights
 };
 
 __device__ __forceinline__ int feature_tiles_of(int features) {
@@ -92,7 +91,7 @@ __device__ __forceinline__ void make_schedule(const Shape& shape, Schedule& sche
   for (int g = 0; g < shape.groups; ++g) {
     schedule.tile_begin[g] = tiles;
     const int tokens = schedule.token_begin[g + 1] - schedule.token_begin[g];
-    const int width = schedule.width[g] = width_of(tokens, shape.splits);
+    const int width = schedule.width[g] = width_of(tokens, shape.widest);
     tiles += (tokens + width - 1) / width * feature_tiles_of(shape.features);
   }
   schedule.tile_begin[shape.groups] = tiles;
@@ -126,6 +125,7 @@ __device__ __forceinline__ Place place_of(const Shape& shape, const Schedule& sc
     at.token = begin + (band * kBand + local - feature_tile * band_tiles) * width;
   }
   at.outputs = min(width, end - at.token);  // the next tile's tokens are not this one's to write
+  at.alone = at.outputs == end - begin;
   at.tokens = (at.outputs + kTokenStep - 1) / kTokenStep * kTokenStep;
   return at;
 }
