@@ -9,7 +9,7 @@
 #include "cuda/gemm_order.h"
 #include "cuda/launch.cuh"
 #include "cuda/weight_image.h"
-#include "cuda/wgmma_wide.cuh"
+#include "cuda/wgmma.cuh"
 
 namespace outrider::cuda::narrow {
 
@@ -245,17 +245,6 @@ class Copier {
   int ahead_ = 0;
 };
 
-template <typename Element, int kTokens>
-__device__ __forceinline__ void multiply_block(float (&sum)[kTokens / 2], uint64_t a, uint64_t b,
-                                               bool accumulate) {
-  if constexpr (kTokens >= 32) {
-    wgmma_wide_block<Element, kTokens>(sum, a, b, accumulate);
-  } else {
-#pragma unroll
-    for (int j = 0; j < 4; ++j) Wgmma<Element, kTokens>::run(sum, a + 2 * j, b + 2 * j, accumulate || j > 0);
-  }
-}
-
 // total = sum over `blocks` blocks of K from the ring's stages, interval by interval. With many sums there
 // are registers for one interval at a time: the other warpgroup multiplies while this one takes it in.
 template <typename Element, typename T>
@@ -270,7 +259,7 @@ __device__ __forceinline__ void multiply(int blocks, const Barriers<T>& barriers
     const uint64_t a = swizzled_operand(base + T::warpgroup() * (kFeatureTile * kBlockBytes));
     const uint64_t b = swizzled_operand(base + T::kWeightBytes);
     wgmma_fence();
-    multiply_block<Element, T::kTokens>(sum, a, b, accumulate);
+    wgmma_block<Element, T::kTokens>(sum, a, b, accumulate);
     wgmma_commit();
     ring.advance(T::kStages);
   };

@@ -27,7 +27,7 @@
 #include "cuda/launch.cuh"
 #include "cuda/number_formats.cuh"
 #include "cuda/weight_image.h"
-#include "cuda/wgmma_wide.cuh"
+#include "cuda/wgmma.cuh"
 
 namespace outrider::cuda {
 namespace {
@@ -256,8 +256,8 @@ class Consumer {
     barrier_wait(barriers_.full(ring_.stage), ring_.parity);
     const uint32_t base = stages_ + ring_.stage * stage_bytes(shape_.splits);
     wgmma_fence();
-    wgmma_wide_block<Element, kTokens>(sum, swizzled_operand(base + warpgroup_ * kFeatureTile * kBlockBytes),
-                                       swizzled_operand(base + kWeightBytes), accumulate);
+    wgmma_block<Element, kTokens>(sum, swizzled_operand(base + warpgroup_ * kFeatureTile * kBlockBytes),
+                                  swizzled_operand(base + kWeightBytes), accumulate);
     wgmma_commit();
     ring_.advance();
   }

@@ -6,7 +6,7 @@
 #include "cuda/gemm_epilogue.cuh"
 #include "cuda/gemm_order.h"
 #include "cuda/gemm_wide.h"
-#include "cuda/wgmma_wide.cuh"
+#include "cuda/wgmma.cuh"
 
 namespace outrider::cuda::wide {
 
@@ -17,7 +17,8 @@ inline constexpr int kCluster = 2;                 // blocks
 inline constexpr int kBlockFeatures = kWarpgroups * kFeatureTile,
                      kClusterFeatures = kCluster * kBlockFeatures;
 inline constexpr int kBand = 8;
-inline constexpr int kSums = kWidestTokens / 2;  // of a thread
+inline constexpr int kWidestTokens = 192, kSums = kWidestTokens / 2;  // of a tile, of a thread
+using WideSums = float[kSums];
 
 inline constexpr int kWeightBytes = kBlockFeatures * kBlockBytes;
 inline constexpr int kMaxStages = 5;

@@ -1,6 +1,9 @@
 // Hopper's warpgroup matrix instruction: d[64][N] (+)= A[64][k] B[N][k]^T, both operands in shared memory
 // with the 128-byte swizzle, K contiguous, accumulation in fp32. PTX ISA 8.x, "wgmma.mma_async".
 //
+// The numbers of accumulators and operands stand in the instruction's text, so that each width has its own:
+// one line below, the text of its accumulators and the operands behind them.
+//
 // d of a thread: element 4 j + 2 r + c is row 16 * warp + lane / 4 + 8 r, column 8 j + 2 * (lane % 4) + c.
 #pragma once
 
@@ -35,140 +38,94 @@ __device__ __forceinline__ void pin(float (&d)[kCount]) {
   for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(d[i])::"memory");
 }
 
-template <typename Element, int kN>
+// Accumulates into the first kTokens / 2 values of d, or starts from zero.
+template <typename Element, int kTokens>
 struct Wgmma;
 
 // clang-format off
-template <>
-struct Wgmma<Fp8, 8> {
-  static __device__ __forceinline__ void run(float (&d)[4], uint64_t a, uint64_t b, bool accumulate) {
-    asm volatile(
-        "{ .reg .pred p; setp.ne.b32 p, %6, 0; "
-        "wgmma.mma_async.sync.aligned.m64n8k32.f32.e4m3.e4m3 {"
-        "%0, %1, %2, %3"
-        "}, %4, %5, p, 1, 1; }"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "l"(a), "l"(b), "r"(static_cast<int>(accumulate)));
-  }
-};
+#define OUTRIDER_TEXT_4 "%0, %1, %2, %3"
+#define OUTRIDER_TEXT_8 OUTRIDER_TEXT_4 ", %4, %5, %6, %7"
+#define OUTRIDER_TEXT_16 OUTRIDER_TEXT_8 ", %8, %9, %10, %11, %12, %13, %14, %15"
+#define OUTRIDER_TEXT_32 OUTRIDER_TEXT_16 ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define OUTRIDER_TEXT_48 OUTRIDER_TEXT_32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47"
+#define OUTRIDER_TEXT_64 OUTRIDER_TEXT_48 ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define OUTRIDER_TEXT_80 OUTRIDER_TEXT_64 ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79"
+#define OUTRIDER_TEXT_96 OUTRIDER_TEXT_80 ", %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
 
-template <>
-struct Wgmma<Fp8, 16> {
-  static __device__ __forceinline__ void run(float (&d)[8], uint64_t a, uint64_t b, bool accumulate) {
-    asm volatile(
-        "{ .reg .pred p; setp.ne.b32 p, %10, 0; "
-        "wgmma.mma_async.sync.aligned.m64n16k32.f32.e4m3.e4m3 {"
-        "%0, %1, %2, %3, %4, %5, %6, %7"
-        "}, %8, %9, p, 1, 1; }"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]),
-          "+f"(d[6]), "+f"(d[7])
-        : "l"(a), "l"(b), "r"(static_cast<int>(accumulate)));
-  }
-};
+#define OUTRIDER_SUMS_AT_4(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
+#define OUTRIDER_SUMS_AT_16(i) OUTRIDER_SUMS_AT_4(i), OUTRIDER_SUMS_AT_4(i + 4), OUTRIDER_SUMS_AT_4(i + 8), OUTRIDER_SUMS_AT_4(i + 12)
+#define OUTRIDER_SUMS_4 OUTRIDER_SUMS_AT_4(0)
+#define OUTRIDER_SUMS_8 OUTRIDER_SUMS_4, OUTRIDER_SUMS_AT_4(4)
+#define OUTRIDER_SUMS_16 OUTRIDER_SUMS_AT_16(0)
+#define OUTRIDER_SUMS_32 OUTRIDER_SUMS_16, OUTRIDER_SUMS_AT_16(16)
+#define OUTRIDER_SUMS_48 OUTRIDER_SUMS_32, OUTRIDER_SUMS_AT_16(32)
+#define OUTRIDER_SUMS_64 OUTRIDER_SUMS_48, OUTRIDER_SUMS_AT_16(48)
+#define OUTRIDER_SUMS_80 OUTRIDER_SUMS_64, OUTRIDER_SUMS_AT_16(64)
+#define OUTRIDER_SUMS_96 OUTRIDER_SUMS_80, OUTRIDER_SUMS_AT_16(80)
 
-template <>
-struct Wgmma<Fp8, 32> {
-  static __device__ __forceinline__ void run(float (&d)[16], uint64_t a, uint64_t b, bool accumulate) {
-    asm volatile(
-        "{ .reg .pred p; setp.ne.b32 p, %18, 0; "
-        "wgmma.mma_async.sync.aligned.m64n32k32.f32.e4m3.e4m3 {"
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
-        "}, %16, %17, p, 1, 1; }"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]),
-          "+f"(d[6]), "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]),
-          "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15])
-        : "l"(a), "l"(b), "r"(static_cast<int>(accumulate)));
-  }
-};
+// `sums` accumulators, then operands number a, b and the predicate.
+#define OUTRIDER_WGMMA_OF(element, tokens, kind, transposes, sums, a_at, b_at, accumulate_at) \
+  template <> \
+  struct Wgmma<element, tokens> { \
+    template <int kCount> \
+    static __device__ __forceinline__ void run(float (&d)[kCount], uint64_t a, uint64_t b, bool accumulate) { \
+      asm volatile( \
+          "{ .reg .pred p; setp.ne.b32 p, %" #accumulate_at ", 0; " \
+          "wgmma.mma_async.sync.aligned.m64n" #tokens kind " {" OUTRIDER_TEXT_##sums "}, " \
+          "%" #a_at ", %" #b_at ", p, 1, 1" transposes "; }" \
+          : OUTRIDER_SUMS_##sums \
+          : "l"(a), "l"(b), "r"(static_cast<int>(accumulate))); \
+    } \
+  };
+#define OUTRIDER_WGMMA(tokens, sums, a_at, b_at, accumulate_at) \
+  OUTRIDER_WGMMA_OF(Fp8, tokens, "k32.f32.e4m3.e4m3", "", sums, a_at, b_at, accumulate_at) \
+  OUTRIDER_WGMMA_OF(Bf16, tokens, "k16.f32.bf16.bf16", ", 0, 0", sums, a_at, b_at, accumulate_at)
 
-template <>
-struct Wgmma<Fp8, 64> {
-  static __device__ __forceinline__ void run(float (&d)[32], uint64_t a, uint64_t b, bool accumulate) {
-    asm volatile(
-        "{ .reg .pred p; setp.ne.b32 p, %34, 0; "
-        "wgmma.mma_async.sync.aligned.m64n64k32.f32.e4m3.e4m3 {"
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
-        "}, %32, %33, p, 1, 1; }"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]),
-          "+f"(d[6]), "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]),
-          "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]), "+f"(d[16]), "+f"(d[17]),
-          "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]),
-          "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]),
-          "+f"(d[30]), "+f"(d[31])
-        : "l"(a), "l"(b), "r"(static_cast<int>(accumulate)));
-  }
-};
-
-template <>
-struct Wgmma<Bf16, 8> {
-  static __device__ __forceinline__ void run(float (&d)[4], uint64_t a, uint64_t b, bool accumulate) {
-    asm volatile(
-        "{ .reg .pred p; setp.ne.b32 p, %6, 0; "
-        "wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {"
-        "%0, %1, %2, %3"
-        "}, %4, %5, p, 1, 1, 0, 0; }"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "l"(a), "l"(b), "r"(static_cast<int>(accumulate)));
-  }
-};
-
-template <>
-struct Wgmma<Bf16, 16> {
-  static __device__ __forceinline__ void run(float (&d)[8], uint64_t a, uint64_t b, bool accumulate) {
-    asm volatile(
-        "{ .reg .pred p; setp.ne.b32 p, %10, 0; "
-        "wgmma.mma_async.sync.aligned.m64n16k16.f32.bf16.bf16 {"
-        "%0, %1, %2, %3, %4, %5, %6, %7"
-        "}, %8, %9, p, 1, 1, 0, 0; }"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]),
-          "+f"(d[6]), "+f"(d[7])
-        : "l"(a), "l"(b), "r"(static_cast<int>(accumulate)));
-  }
-};
-
-template <>
-struct Wgmma<Bf16, 64> {
-  static __device__ __forceinline__ void run(float (&d)[32], uint64_t a, uint64_t b, bool accumulate) {
-    asm volatile(
-        "{ .reg .pred p; setp.ne.b32 p, %34, 0; "
-        "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
-        "}, %32, %33, p, 1, 1, 0, 0; }"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]),
-          "+f"(d[6]), "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]),
-          "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]), "+f"(d[16]), "+f"(d[17]),
-          "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]),
-          "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]),
-          "+f"(d[30]), "+f"(d[31])
-        : "l"(a), "l"(b), "r"(static_cast<int>(accumulate)));
-  }
-};
+OUTRIDER_WGMMA(8, 4, 4, 5, 6)
+OUTRIDER_WGMMA(16, 8, 8, 9, 10)
+OUTRIDER_WGMMA(32, 16, 16, 17, 18)
+OUTRIDER_WGMMA(64, 32, 32, 33, 34)
+OUTRIDER_WGMMA(96, 48, 48, 49, 50)
+OUTRIDER_WGMMA(128, 64, 64, 65, 66)
+OUTRIDER_WGMMA(160, 80, 80, 81, 82)
+OUTRIDER_WGMMA(192, 96, 96, 97, 98)
 
 // d[64][128] += A[64][32] B[128][32]^T, A in registers: a[0] and a[1] hold k = 4 * (lane % 4) on of rows lane / 4 and
 // lane / 4 + 8, a[2] and a[3] the same 16 further.
 __device__ __forceinline__ void wgmma_fp8_128(float (&d)[64], const uint32_t (&a)[4], uint64_t b) {
   asm volatile(
-      "wgmma.mma_async.sync.aligned.m64n128k32.f32.e4m3.e4m3 {"
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
-      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
-      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-      "}, {%64, %65, %66, %67}, %68, 1, 1, 1;"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]),
-        "+f"(d[6]), "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]),
-        "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]), "+f"(d[16]), "+f"(d[17]),
-        "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]),
-        "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]),
-        "+f"(d[30]), "+f"(d[31]), "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35]),
-        "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]), "+f"(d[40]), "+f"(d[41]),
-        "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]),
-        "+f"(d[48]), "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]),
-        "+f"(d[54]), "+f"(d[55]), "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]),
-        "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63])
+      "wgmma.mma_async.sync.aligned.m64n128k32.f32.e4m3.e4m3 {" OUTRIDER_TEXT_64 "}, {%64, %65, %66, %67}, %68, 1, 1, 1;"
+      : OUTRIDER_SUMS_64
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 }
+#undef OUTRIDER_WGMMA
+#undef OUTRIDER_WGMMA_OF
+#undef OUTRIDER_TEXT_4
+#undef OUTRIDER_TEXT_8
+#undef OUTRIDER_TEXT_16
+#undef OUTRIDER_TEXT_32
+#undef OUTRIDER_TEXT_48
+#undef OUTRIDER_TEXT_64
+#undef OUTRIDER_TEXT_80
+#undef OUTRIDER_TEXT_96
+#undef OUTRIDER_SUMS_4
+#undef OUTRIDER_SUMS_8
+#undef OUTRIDER_SUMS_16
+#undef OUTRIDER_SUMS_32
+#undef OUTRIDER_SUMS_48
+#undef OUTRIDER_SUMS_64
+#undef OUTRIDER_SUMS_80
+#undef OUTRIDER_SUMS_96
+#undef OUTRIDER_SUMS_AT_4
+#undef OUTRIDER_SUMS_AT_16
 // clang-format on
+
+// One block of 128 bytes of K.
+template <typename Element, int kTokens, int kCount>
+__device__ __forceinline__ void wgmma_block(float (&d)[kCount], uint64_t a, uint64_t b, bool accumulate) {
+  static_assert(kTokens / 2 <= kCount);
+#pragma unroll
+  for (int j = 0; j < 4; ++j, a += 2, b += 2) Wgmma<Element, kTokens>::run(d, a, b, accumulate || j > 0);
+}
 
 }  // namespace outrider::cuda
