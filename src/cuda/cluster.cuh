@@ -4,8 +4,6 @@
 
 #include <cooperative_groups.h>
 
-#include "cuda/device.h"
-
 namespace outrider::cuda {
 
 __device__ __forceinline__ int cluster_rank() {
@@ -29,26 +27,6 @@ __device__ __forceinline__ void store_in_cluster(uint32_t to, int value, uint32_
       "st.async.shared::cluster.mbarrier::complete_tx::bytes.u32 [there], %1, [barrier]; }" ::"r"(to),
       "r"(value), "r"(barrier), "r"(rank)
       : "memory");
-}
-
-// As launch() in launch.cuh, in clusters of `blocks` along x.
-template <typename... Params, typename... Args>
-void launch_clusters(int blocks, void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared_bytes,
-                     cudaStream_t stream, Args&&... args) {
-  cudaLaunchAttribute attributes[2] = {};
-  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attributes[0].val.programmaticStreamSerializationAllowed = 1;
-  attributes[1].id = cudaLaunchAttributeClusterDimension;
-  attributes[1].val.clusterDim.x = static_cast<unsigned>(blocks);
-  attributes[1].val.clusterDim.y = attributes[1].val.clusterDim.z = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = grid;
-  config.blockDim = block;
-  config.dynamicSmemBytes = shared_bytes;
-  config.stream = stream;
-  config.attrs = attributes;
-  config.numAttrs = 2;
-  check(cudaLaunchKernelEx(&config, kernel, std::forward<Args>(args)...), "kernel launch");
 }
 
 }  // namespace outrider::cuda
