@@ -33,7 +33,7 @@ if [ $# -lt 2 ]; then
   cmake -S . -B build -G Ninja --log-level=NOTICE -DCMAKE_BUILD_TYPE=Release -DOUTRIDER_CUDA=ON -DOUTRIDER_TESTS=ON \
     -DOUTRIDER_BENCHMARKS=ON || exit
   targets=(test_cuda outrider inject_fault)
-  [ "$mode" = bench ] && targets=(test_cuda bench_gemm bench_attention bench_sampler bench_step)
+  [ "$mode" = bench ] && targets=(test_cuda bench_gemm bench_attention bench_rows bench_sampler bench_step)
   cmake --build build --target "${targets[@]}" || exit
 fi
 mkdir -p "$results"
@@ -75,7 +75,7 @@ checked_by_sanitizers='QkvFinish*:AddNorm*:Route*:*Elementwise*:Device.*'
 bench_gpu() {
   step kernels "$build/test_cuda" --gtest_brief=1 --gtest_filter="$kernels"
   local name logs=()
-  for name in gemm attention sampler; do
+  for name in gemm attention rows sampler; do
     step "$name" "$build/bench_$name"
     logs+=("$results/gpu-$name.log")
   done
