@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "cuda/add_norm.cuh"
+#include "cuda/async_copy.cuh"
 #include "cuda/launch.cuh"
 
 namespace outrider::cuda {
@@ -26,56 +27,61 @@ __global__ void __launch_bounds__(kRowThreads)
   for (int i = threadIdx.x; i < hidden / kVector; i += kRowThreads) to[i] = from[i];
 }
 
-__device__ __forceinline__ void store_row(const AddNorm& call, int row, const Vector (&x)[kRowVectors]) {
-#pragma unroll
-  for (int v = 0; v < kRowVectors; ++v) {
-    const int i = (v * kRowThreads + threadIdx.x) * kVector;
-    if (i >= call.hidden) continue;
-    store_input(call.out.type, call.out.data, int64_t{row} * call.hidden + i, x[v], call.out.scale);
+// Four an SM of Hopper's 132. Beyond as many rows a block takes several, and brings what the next one is made
+// of into the L2 cache while it works on this one.
+constexpr int kNormBlocksASm = 4, kNormBlocks = 132 * kNormBlocksASm;
+
+__device__ __forceinline__ void prefetch_updates(const AddNorm& call, int row, int place) {
+  const int64_t begin = int64_t{row} * call.hidden;
+  const int bytes = call.hidden * 2;
+  prefetch_bytes(static_cast<const bf16*>(call.residual) + begin, bytes);
+  if (call.update) prefetch_bytes(static_cast<const bf16*>(call.update) + begin, bytes);
+  if (call.expert_out) {
+    prefetch_bytes(static_cast<const bf16*>(call.expert_out) + int64_t{place} * call.hidden, bytes);
   }
 }
 
-// The new residual, where there is one and it stays.
-__device__ __forceinline__ void store_residual(const AddNorm& call, int row, const Vector (&x)[kRowVectors]) {
-  if (call.row_index || !(call.update || call.expert_out)) return;
-#pragma unroll
-  for (int v = 0; v < kRowVectors; ++v) {
-    const int i = (v * kRowThreads + threadIdx.x) * kVector;
-    if (i < call.hidden) store_bf16(static_cast<bf16*>(call.residual) + int64_t{row} * call.hidden + i, x[v]);
-  }
-}
-
-// Two an SM of Hopper's 132: what they ask for ahead keeps the memory busy.
-constexpr int kNormBlocks = 264;
-
-__global__ void __launch_bounds__(kRowThreads, 2) add_norm_kernel(const __grid_constant__ AddNorm call) {
-  __shared__ float scratch[kRowThreads / 32];
+template <int kVectors>
+__global__ void __launch_bounds__(kRowThreads, kVectors < 4 ? kNormBlocksASm : 2)
+    add_norm_kernel(const __grid_constant__ AddNorm call) {
+  __shared__ float scratch[2][kRowThreads / 32];
+  __shared__ RawRow<kVectors>
+      weights[kRowThreads];  // each thread's own; in registers they would be in the way
   let_next_start();
-  const RawRow weight = load_row(call.weight, call.hidden);
+  const int column = threadIdx.x * kVector, hidden = call.hidden;
+  weights[threadIdx.x] = load_row<kVectors>(call.weight, column, hidden);
+  const Divisor divisor(call.out.scale);
   wait_for_previous();
   if (blockIdx.x == 0) {
     for (int i = threadIdx.x; i < call.clear_count; i += kRowThreads) call.clear[i] = 0;
   }
   const auto row_of = [&](int i) { return call.row_index ? call.row_index[i] : i; };
-  RawUpdates next = load_updates(call, row_of(blockIdx.x));
-  for (int i = blockIdx.x; i < call.rows; i += gridDim.x) {
-    const int row = row_of(i), after = i + gridDim.x;
-    Vector x[kRowVectors];
-    sum_updates(call, row, next, x);
-    if (after < call.rows) next = load_updates(call, row_of(after));
-    store_residual(call, row, x);
-    normalize(call, weight, x, scratch);
-    store_row(call, i, x);
+  const auto place_of = [&](int row) { return call.expert_out ? expert_place(call, row, 0) : 0; };
+  int row = row_of(blockIdx.x), place = place_of(row), turn = 0;
+  for (int i = blockIdx.x; i < call.rows; i += gridDim.x, turn ^= 1) {
+    const RawUpdates<kVectors> raw = load_updates<kVectors>(call, row, place, column);
+    const int after = i + gridDim.x, this_row = row;
+    if (after < call.rows) {  // looked up now, so that nothing waits for it later
+      row = row_of(after);
+      place = place_of(row);
+    }
+    Vector x[kVectors];
+    sum_updates(call, this_row, raw, column, x);
+    if (threadIdx.x == 0 && after < call.rows) prefetch_updates(call, row, place);
+    store_residual(call, this_row, column, x);
+    normalize(call, weights[threadIdx.x], x, scratch[turn]);
+    store_input_row(call.out, i, column, hidden, x, divisor);
   }
 }
 
-__global__ void __launch_bounds__(kRowThreads) dispatch_kernel(const Dispatch call) {
+template <int kVectors>
+__global__ void __launch_bounds__(kRowThreads) dispatch_kernel(const __grid_constant__ Dispatch call) {
   let_next_start();
   wait_for_previous();
-  const int pair = blockIdx.x, row = pair / call.experts_per_token;
+  const int pair = blockIdx.x, row = pair / call.experts_per_token, column = threadIdx.x * kVector;
   // Asked for before its place is looked up.
-  const RawRow raw =
-      load_row(static_cast<const bf16*>(call.normed) + int64_t{row} * call.hidden, call.hidden);
+  const RawRow<kVectors> raw = load_row<kVectors>(
+      static_cast<const bf16*>(call.normed) + int64_t{row} * call.hidden, column, call.hidden);
   const int expert = call.expert_of_pair[pair];
   int begin = call.first_place;
   for (int e = 0; e < expert; ++e) begin += call.count_of_expert[e];
@@ -86,16 +92,16 @@ __global__ void __launch_bounds__(kRowThreads) dispatch_kernel(const Dispatch ca
     for (int e = 0; e < static_cast<int>(threadIdx.x); ++e) sum += call.count_of_expert[e];
     call.expert_begin[threadIdx.x] = sum;
   }
-  const float score = call.score_of_pair[pair], scale = call.scale_of_expert[expert];
+  const float score = call.score_of_pair[pair];
+  const Divisor divisor(call.scale_of_expert[expert]);
+  Vector x[kVectors];
 #pragma unroll
-  for (int v = 0; v < kRowVectors; ++v) {
-    const int i = (v * kRowThreads + threadIdx.x) * kVector;
-    if (i >= call.hidden) continue;
-    Vector x = unpacked(raw.piece[v]);
-    for (float& value : x.value) value *= score;
-    round_to_bf16(x);
-    store_input(call.expert_in.type, call.expert_in.data, int64_t{place} * call.hidden + i, x, scale);
+  for (int v = 0; v < kVectors; ++v) {
+    x[v] = unpacked(raw.piece[v]);
+    for (float& value : x[v].value) value *= score;
+    round_to_bf16(x[v]);
   }
+  store_input_row(call.expert_in, place, column, call.hidden, x, divisor);
 }
 
 }  // namespace
@@ -107,11 +113,15 @@ void embed(const Batch& batch, const void* table, const int32_t* last_token, int
 }
 
 void add_norm(const AddNorm& call, cudaStream_t stream) {
-  launch(add_norm_kernel, std::min(call.rows, kNormBlocks), kRowThreads, 0, stream, call);
+  with_row_vectors(call.hidden, [&](auto vectors) {
+    launch(add_norm_kernel<vectors()>, std::min(call.rows, kNormBlocks), kRowThreads, 0, stream, call);
+  });
 }
 
 void dispatch(const Dispatch& call, cudaStream_t stream) {
-  launch(dispatch_kernel, call.rows * call.experts_per_token, kRowThreads, 0, stream, call);
+  with_row_vectors(call.hidden, [&](auto vectors) {
+    launch(dispatch_kernel<vectors()>, call.rows * call.experts_per_token, kRowThreads, 0, stream, call);
+  });
 }
 
 }  // namespace outrider::cuda

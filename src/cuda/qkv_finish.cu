@@ -24,7 +24,7 @@ __device__ __forceinline__ bool fill_values(const Batch& batch, int first) {
          batch.sequence_of_row[first] == batch.sequence_of_row[last];
 }
 
-// V of such rows. A thread takes two channels of every row.
+// V of such rows. A thread takes two channels of every row, as many blocks as along y share them.
 template <int kHeadDim>
 __device__ __forceinline__ void finish_values(const QkvFinish& call, int first) {
   using Image = KvImage<KvDtype::kFp8E4m3, kHeadDim>;
@@ -34,7 +34,8 @@ __device__ __forceinline__ void finish_values(const QkvFinish& call, int first) 
   const int64_t stride = int64_t{call.heads + 2 * kv_heads} * kHeadDim;
   wait_for_previous();
   const bf16* v = static_cast<const bf16*>(call.qkv) + first * stride + (call.heads + kv_heads) * kHeadDim;
-  for (int channel = 2 * threadIdx.x; channel < kv_heads * kHeadDim; channel += 2 * kThreads) {
+  for (int channel = 2 * (blockIdx.y * kThreads + threadIdx.x); channel < kv_heads * kHeadDim;
+       channel += 2 * kThreads * gridDim.y) {
     const int head = channel / kHeadDim, in_head = channel % kHeadDim;
     __nv_bfloat162 pair[kValueRows];
 #pragma unroll
@@ -154,12 +155,14 @@ __device__ __forceinline__ void normalise(Piece& x, float eps) {
   for (float& value : x.value) value *= factor;
 }
 
-// FP8 images. The first blocks take V of kValueRows rows each where these fill it; the others take the rest
-// of a row each.
-template <int kHeadDim>
+// FP8 images. The first blocks along x take V of kValueRows rows each where these fill it; the others take
+// the rest of a row each, or as many as along y share it. V of a row that decodes is a byte in each of a
+// thousand sectors: with few rows these want all multiprocessors, not a few of each row.
+template <int kHeadDim, int kBlocksARow>
 __global__ void __launch_bounds__(kThreads, 6) finish_many(const QkvFinish call) {
   using Image = KvImage<KvDtype::kFp8E4m3, kHeadDim>;
-  constexpr int kLanes = kHeadDim / kPiece, kHeadsAtOnce = kThreads / kLanes, kAtOnce = 3;
+  constexpr int kLanes = kHeadDim / kPiece, kHeadsAtOnce = kBlocksARow * kThreads / kLanes;
+  constexpr int kAtOnce = kBlocksARow > 1 ? 1 : 3, kValues = kBlocksARow > 1 ? 2 : 4;
   __shared__ float4 cosines[kLanes], sines[kLanes];
   let_next_start();
   const Batch& batch = call.batch;
@@ -170,14 +173,15 @@ __global__ void __launch_bounds__(kThreads, 6) finish_many(const QkvFinish call)
   }
 
   const int row = block - value_blocks, units = call.heads + call.cache.kv_heads;
-  const int lane = threadIdx.x % kLanes, position = batch.positions[row];
+  const int thread = blockIdx.y * kThreads + threadIdx.x, lane = threadIdx.x % kLanes,
+            first = thread / kLanes;
+  const int position = batch.positions[row], channels = call.cache.kv_heads * kHeadDim;
   const auto* const in = reinterpret_cast<const int4*>(
       static_cast<const bf16*>(call.qkv) + int64_t{row} * (units + call.cache.kv_heads) * kHeadDim);
   auto* const q_out =
       reinterpret_cast<int4*>(static_cast<bf16*>(call.q) + int64_t{row} * call.heads * kHeadDim);
   uint8_t* const page = page_of(call, row);
   const bool takes_values = !fill_values(batch, row / kValueRows * kValueRows);
-  const Divisor k_scale(call.cache.k_scale), v_scale(call.cache.v_scale);
   wait_for_previous();
   int4 raw[kAtOnce];  // asked for before the angles are there
   const auto load = [&](int begin) {
@@ -187,14 +191,23 @@ __global__ void __launch_bounds__(kThreads, 6) finish_many(const QkvFinish call)
       raw[i] = unit < units ? in[unit * kLanes + lane] : int4{};
     }
   };
-  const int first = threadIdx.x / kLanes;
   load(first);
-  for (int head = first; takes_values && head < call.cache.kv_heads; head += kHeadsAtOnce) {
-    const Piece x = unpacked(in[(units + head) * kLanes + lane]);
+  const bf16* const values_in = reinterpret_cast<const bf16*>(in) + units * kHeadDim;
+  const Divisor v_scale(call.cache.v_scale);
+  for (int begin = thread; takes_values && begin < channels; begin += kValues * kBlocksARow * kThreads) {
+    bf16 value[kValues];
 #pragma unroll
-    for (int i = 0; i < kPiece; ++i) {
-      page[head * call.cache.head_bytes + Image::value_offset(position % kPagePositions, lane * kPiece + i)] =
-          to_e4m3(v_scale.quotient(x.value[i]));
+    for (int i = 0; i < kValues; ++i) {
+      const int channel = begin + i * kBlocksARow * kThreads;
+      value[i] = channel < channels ? values_in[channel] : bf16{};
+    }
+#pragma unroll
+    for (int i = 0; i < kValues; ++i) {
+      const int channel = begin + i * kBlocksARow * kThreads;
+      if (channel >= channels) break;
+      page[channel / kHeadDim * call.cache.head_bytes +
+           Image::value_offset(position % kPagePositions, channel % kHeadDim)] =
+          to_e4m3(v_scale.quotient(__bfloat162float(value[i])));
     }
   }
   const bool rotates = call.rope_frequencies != nullptr;
@@ -206,6 +219,7 @@ __global__ void __launch_bounds__(kThreads, 6) finish_many(const QkvFinish call)
   }
   __syncthreads();
   const float factor = rotates ? 1.0f : temperature(call, position);
+  const Divisor k_scale(call.cache.k_scale);
   for (int base = 0; base < units; base += kAtOnce * kHeadsAtOnce) {
     if (base > 0) load(base + first);
 #pragma unroll
@@ -247,11 +261,14 @@ void qkv_finish(const QkvFinish& call, cudaStream_t stream) {
   if ((!fp8 && cache.dtype != KvDtype::kBf16) || (cache.head_dim != 64 && cache.head_dim != 128)) {
     throw DeviceError("qkv_finish: no kernel for heads of " + std::to_string(cache.head_dim));
   }
-  constexpr int kFewRows = 32;
+  constexpr int kFewRows = 32, kSharedRows = 256, kSharing = 3;
   const int rows = call.batch.num_rows;
   if (fp8 && rows > kFewRows) {
-    const auto kernel = cache.head_dim == 128 ? finish_many<128> : finish_many<64>;
-    launch(kernel, rows + (rows + kValueRows - 1) / kValueRows, kThreads, 0, stream, call);
+    const bool shared = rows <= kSharedRows;
+    const auto kernel = cache.head_dim == 128 ? (shared ? finish_many<128, kSharing> : finish_many<128, 1>)
+                                              : (shared ? finish_many<64, kSharing> : finish_many<64, 1>);
+    launch(kernel, dim3(rows + (rows + kValueRows - 1) / kValueRows, shared ? kSharing : 1), kThreads, 0,
+           stream, call);
     return;
   }
   const auto kernel = cache.head_dim == 128

@@ -14,10 +14,11 @@ static_assert(kBlocksARow == kRowThreads / 32);
 constexpr int kExpertsABlock = kMaxFewExperts / kBlocksARow;
 constexpr int kAhead = 2;  // experts of a block whose weights are asked for at once: all, where there are 16
 
-__device__ __forceinline__ float dot_of_thread(const RawRow& router, const Vector (&x)[kRowVectors]) {
+template <int kVectors>
+__device__ __forceinline__ float dot_of_thread(const RawRow<kVectors>& router, const Vector (&x)[kVectors]) {
   float dot = 0.0f;
 #pragma unroll
-  for (int v = 0; v < kRowVectors; ++v) {
+  for (int v = 0; v < kVectors; ++v) {
     const Vector weight = unpacked(router.piece[v]);
 #pragma unroll
     for (int j = 0; j < kVector; ++j) dot += x[v].value[j] * weight.value[j];
@@ -39,6 +40,7 @@ __device__ __forceinline__ int best_expert(const float* logits, int experts, uin
   return best;
 }
 
+template <int kVectors>
 __global__ void __cluster_dims__(kBlocksARow, 1, 1) __launch_bounds__(kRowThreads)
     add_norm_route_few_kernel(const __grid_constant__ AddNormRoute call,
                               const __grid_constant__ FewExperts few) {
@@ -48,32 +50,31 @@ __global__ void __cluster_dims__(kBlocksARow, 1, 1) __launch_bounds__(kRowThread
   let_next_start();
   const AddNorm& norm = call.norm;
   const int rank = cluster_rank(), row = blockIdx.x / kBlocksARow, hidden = norm.hidden;
+  const int column = threadIdx.x * kVector;
+  const auto weights_of = [&](int e) {
+    return load_row<kVectors>(static_cast<const bf16*>(call.router) + int64_t{e} * hidden, column, hidden);
+  };
   // Weights come from far: they are asked for before the rest is there.
-  const RawRow weight = load_row(norm.weight, hidden);
-  RawRow router[kAhead];
+  const RawRow<kVectors> weight = load_row<kVectors>(norm.weight, column, hidden);
+  RawRow<kVectors> router[kAhead];
 #pragma unroll
-  for (int i = 0; i < kAhead; ++i) {
-    router[i] = load_row(static_cast<const bf16*>(call.router) +
-                             int64_t{min(rank + i * kBlocksARow, call.experts - 1)} * hidden,
-                         hidden);
-  }
+  for (int i = 0; i < kAhead; ++i) router[i] = weights_of(min(rank + i * kBlocksARow, call.experts - 1));
   if (threadIdx.x < call.experts) {
     scales[threadIdx.x] = few.scale_of_expert ? few.scale_of_expert[threadIdx.x] : 1.0f;
   }
   cluster_sync();  // every block runs
   wait_for_previous();
-  Vector residual[kRowVectors], x[kRowVectors];
-  add_updates(norm, row, residual);
+  Vector residual[kVectors], x[kVectors];
+  add_updates(norm, row, column, residual);
 #pragma unroll
-  for (int v = 0; v < kRowVectors; ++v) x[v] = residual[v];
+  for (int v = 0; v < kVectors; ++v) x[v] = residual[v];
   normalize(norm, weight, x, scratch);
 
 #pragma unroll
   for (int i = 0; i < kExpertsABlock; ++i) {
     const int e = rank + i * kBlocksARow;
     if (e >= call.experts) break;
-    if (i >= kAhead)
-      router[i % kAhead] = load_row(static_cast<const bf16*>(call.router) + int64_t{e} * hidden, hidden);
+    if (i >= kAhead) router[i % kAhead] = weights_of(e);
     const float dot = warp_sum(dot_of_thread(router[i % kAhead], x));
     if (threadIdx.x % 32 == 0) partial[i][threadIdx.x / 32] = dot;
   }
@@ -92,34 +93,30 @@ __global__ void __cluster_dims__(kBlocksARow, 1, 1) __launch_bounds__(kRowThread
   for (int k = 0; k < top_k; ++k) {
     const int best = best_expert(logits, call.experts, taken), pair = row * top_k + k;
     taken |= 1u << best;
-    const float score = 1.0f / (1.0f + expf(-logits[best])), scale = scales[best];
+    const float score = 1.0f / (1.0f + expf(-logits[best]));
     if (rank == 0 && threadIdx.x == 0) call.expert_of_pair[pair] = best;
     if (!stores) continue;
+    Vector scaled[kVectors];
 #pragma unroll
-    for (int v = 0; v < kRowVectors; ++v) {
-      const int i = (v * kRowThreads + threadIdx.x) * kVector;
-      if (i >= hidden) continue;
-      Vector scaled = x[v];
-      for (float& value : scaled.value) value *= score;
-      round_to_bf16(scaled);
-      store_input(few.expert_in.type, few.expert_in.data, int64_t{pair} * hidden + i, scaled, scale);
+    for (int v = 0; v < kVectors; ++v) {
+      scaled[v] = x[v];
+      for (float& value : scaled[v].value) value *= score;
+      round_to_bf16(scaled[v]);
     }
+    store_input_row(few.expert_in, pair, column, hidden, scaled, Divisor(scales[best]));
   }
   if (!stores) return;
-#pragma unroll
-  for (int v = 0; v < kRowVectors; ++v) {
-    const int i = (v * kRowThreads + threadIdx.x) * kVector;
-    if (i >= hidden) continue;
-    const int64_t at = int64_t{row} * hidden + i;
-    store_input(norm.out.type, norm.out.data, at, x[v], norm.out.scale);
-    if (norm.update || norm.expert_out) store_bf16(static_cast<bf16*>(norm.residual) + at, residual[v]);
-  }
+  store_input_row(norm.out, row, column, hidden, x, Divisor(norm.out.scale));
+  store_residual(norm, row, column, residual);
 }
 
 }  // namespace
 
 void add_norm_route_few(const AddNormRoute& call, const FewExperts& few, cudaStream_t stream) {
-  launch(add_norm_route_few_kernel, call.norm.rows * kBlocksARow, kRowThreads, 0, stream, call, few);
+  with_row_vectors(call.norm.hidden, [&](auto vectors) {
+    launch(add_norm_route_few_kernel<vectors()>, call.norm.rows * kBlocksARow, kRowThreads, 0, stream, call,
+           few);
+  });
 }
 
 }  // namespace outrider::cuda

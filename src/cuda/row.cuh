@@ -1,14 +1,36 @@
 // One row of bf16 in the registers of a block: 16 bytes a thread at a time.
 #pragma once
 
+#include <string>
+#include <type_traits>
+
+#include "cuda/device.h"
 #include "cuda/elementwise.h"
 #include "cuda/number_formats.cuh"
 
 namespace outrider::cuda {
 
 inline constexpr int kRowThreads = 256;
-inline constexpr int kVector = 8;                                      // bf16 values in 16 bytes
-inline constexpr int kRowVectors = kMaxRow / (kRowThreads * kVector);  // a thread's share
+inline constexpr int kVector = 8;                       // bf16 values in 16 bytes
+inline constexpr int kRowStep = kRowThreads * kVector;  // values that the threads of a row take at a time
+
+// Calls f(std::integral_constant<int, kVectors>), kVectors: 16-byte pieces of a row that a thread takes.
+template <typename F>
+void with_row_vectors(int hidden, F&& f) {
+  static_assert(kMaxRow == 4 * kRowStep);
+  switch ((hidden + kRowStep - 1) / kRowStep) {
+    case 1:
+      return f(std::integral_constant<int, 1>());
+    case 2:
+      return f(std::integral_constant<int, 2>());
+    case 3:
+      return f(std::integral_constant<int, 3>());
+    case 4:
+      return f(std::integral_constant<int, 4>());
+    default:
+      throw DeviceError("no kernel for rows of " + std::to_string(hidden));
+  }
+}
 
 struct Vector {
   float value[kVector];
@@ -51,9 +73,8 @@ __device__ __forceinline__ void round_to_bf16(Vector& v) {
 // Element `index` onwards of a product's input. Division, not a product with the reciprocal: the quantiser
 // that made the checkpoint divides, and so codes are equal to its own.
 __device__ __forceinline__ void store_input(ElementType type, void* data, int64_t index, const Vector& v,
-                                            float scale) {
+                                            const Divisor& divisor) {
   if (type == ElementType::kBf16) return store_bf16(static_cast<bf16*>(data) + index, v);
-  const Divisor divisor(scale);
   uint2 codes;
   auto* pairs = reinterpret_cast<uint16_t*>(&codes);
 #pragma unroll
@@ -69,8 +90,8 @@ __device__ __forceinline__ float warp_sum(float x) {
   return x;
 }
 
-// Sum over the block, the same in every thread; `scratch` [kRowThreads / 32] of shared memory. Call it by all
-// threads.
+// Sum over the block, the same in every thread. Call it by all threads; `scratch` [kRowThreads / 32] of
+// shared memory may be used again after a barrier more.
 __device__ __forceinline__ float block_sum(float x, float* scratch) {
   x = warp_sum(x);
   if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = x;
@@ -78,7 +99,6 @@ __device__ __forceinline__ float block_sum(float x, float* scratch) {
   float sum = 0.0f;
 #pragma unroll
   for (int i = 0; i < kRowThreads / 32; ++i) sum += scratch[i];
-  __syncthreads();
   return sum;
 }
 

@@ -216,6 +216,12 @@ TEST_F(AddNormTest, chosen_rows_are_normed_in_their_order_and_the_residual_stays
   }
 }
 
+TEST_F(AddNormTest, blocks_take_several_rows_each_where_rows_are_many) {
+  for (int rows : {527, 528, 529, 1100}) run(make_case(rows, 1024, true, 1));
+  run(make_case(1100, 2056, false, 2));
+  run(make_case(600, 5120, true, 1));
+}
+
 TEST_F(AddNormTest, a_row_of_zeros_stays_zero) {
   NormCase c = make_case(2, 128, false, 0);
   std::fill(c.residual.begin(), c.residual.end(), uint16_t{0});
@@ -223,7 +229,7 @@ TEST_F(AddNormTest, a_row_of_zeros_stays_zero) {
 }
 
 struct Routing {
-  Bits normed, shared;  // shared: bf16 `out`
+  Bits normed, shared, residual;  // shared: bf16 `out`
   std::vector<int32_t> expert, rank, count;
   std::vector<float> score;
 };
@@ -249,8 +255,9 @@ class RouteTest : public AddNormTest {
     call.count_of_expert = count.as<int32_t>();
     call.score_of_pair = score.as<float>();
     add_norm_route(call, stream_);
-    return {to_host<uint16_t>(normed), to_host<uint16_t>(out),  to_host<int32_t>(expert),
-            to_host<int32_t>(rank),    to_host<int32_t>(count), to_host<float>(score)};
+    return {to_host<uint16_t>(normed), to_host<uint16_t>(out), to_host<uint16_t>(in.residual),
+            to_host<int32_t>(expert),  to_host<int32_t>(rank), to_host<int32_t>(count),
+            to_host<float>(score)};
   }
 
   // What rows and pairs become on the way for few rows is what the two kernels for many make of them, bit for
@@ -277,6 +284,7 @@ class RouteTest : public AddNormTest {
     reference.call.out = call.norm.out;
     add_norm(reference.call, stream_);
     EXPECT_EQ(to_host<uint16_t>(in.residual), to_host<uint16_t>(reference.residual));
+    EXPECT_EQ(to_host<uint16_t>(in.residual), many.residual);
     const std::vector<uint8_t> got = to_host<uint8_t>(codes);
     int wrong = 0;
     for (int64_t i = 0; i < pairs * c.hidden; ++i) {
@@ -410,6 +418,36 @@ TEST_F(RouteTest, few_rows_are_routed_and_dispatched_at_once_with_the_same_bits)
         }
       }
     }
+  }
+}
+
+// Around the numbers of rows where warps and clusters take one more, and where a warp takes several in turn.
+TEST_F(RouteTest, any_number_of_rows_is_routed_with_the_bits_of_few_rows) {
+  for (int hidden : {1024, 2056, 5120}) {
+    const Bits router = random_bits(int64_t{16} * hidden, 0.1f);
+    for (int rows : {1, 2, 16, 17, 33, 127, 128, 129, 255, 256, 257, 511, 513, 1025}) {
+      if (rows > 300 && hidden > 2056) continue;
+      const NormCase c = make_case(rows, hidden, true, 0);
+      expect_few_alike(c, router, 16, 1);
+      const Routing r = route(c, router, 16, 1);
+      expect_ranks(r, 16);
+      EXPECT_EQ(r.normed, r.shared);
+    }
+  }
+}
+
+TEST_F(RouteTest, many_rows_of_full_width_are_routed_in_several_turns) {
+  const Bits router = random_bits(int64_t{32} * 5120, 0.1f);
+  for (int experts : {16, 31}) {
+    const NormCase c = make_case(2085, 5120, true, 0);
+    expect_few_alike(c, Bits(router.begin(), router.begin() + int64_t{experts} * 5120), experts, 2);
+  }
+}
+
+TEST_F(RouteTest, experts_of_the_layer_before_are_added_on_the_way) {
+  for (int rows : {16, 70, 300}) {
+    const NormCase c = make_case(rows, 5120, true, 1);
+    expect_few_alike(c, random_bits(int64_t{16} * 5120, 0.1f), 16, 1);
   }
 }
 
