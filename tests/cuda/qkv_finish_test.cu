@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <map>
+
 #include "cuda/needs_gpu.h"
 #include "cuda/paged_sequences.h"
 
@@ -15,11 +18,27 @@ struct Case {
   bool rotates, qk_norm;
 };
 
-// Rows of two sequences in an order of their own, at positions from 0 to beyond 2^17, where sin and cos need
-// their full range reduction.
+struct Rows {
+  std::vector<int32_t> positions, sequences;
+
+  void add(int sequence, int first_position, int count) {
+    for (int i = 0; i < count; ++i) {
+      positions.push_back(first_position + i);
+      sequences.push_back(sequence);
+    }
+  }
+};
+
+// Of two sequences in an order of their own, at positions from 0 to beyond 2^17, where sin and cos need their
+// full range reduction.
+const Rows kFewRows = {{0, 1, 63, 64, 8191, 8192, 199999, 131072, 12345, 5}, {0, 0, 0, 0, 0, 0, 0, 1, 1, 1}};
+
 class Step {
  public:
-  explicit Step(const Case& c) : case_(c), random_(3) {
+  explicit Step(const Case& c, const Rows& what = kFewRows) : case_(c), rows_(what), random_(3) {
+    for (int row = 0; row < rows(); ++row) {  // neighbours in a page share it
+      page_of_row_.push_back(page_of_index_.try_emplace(page_index(row), rows() - row).first->second);
+    }
     const int width = q_size() + 2 * kv_size();
     qkv_.resize(size_t(rows()) * width);
     for (uint16_t& bits : qkv_) {
@@ -35,9 +54,10 @@ class Step {
     const AttentionShape& s = case_.shape;
     image_bytes_ = kv_image_bytes(s.dtype, s.head_dim);
     const int64_t page_stride = 2 * s.kv_heads * image_bytes_;
-    std::vector<int32_t> pages(2 * 2 * kBlocks, -1);  // [sequence][group][block]; ours is group 1
+    // [sequence][group][block]; ours is group 1
+    std::vector<int32_t> pages(size_t(sequences()) * 2 * kBlocks, -1);
     for (int row = 0; row < rows(); ++row) pages[page_index(row)] = page_of(row);
-    const DeviceBuffer positions = to_device(kPositions), of_row = to_device(kSequenceOfRow),
+    const DeviceBuffer positions = to_device(rows_.positions), of_row = to_device(rows_.sequences),
                        pages_device = to_device(pages), qkv = to_device(qkv_),
                        frequencies = to_device(frequencies_);
     const DeviceBuffer q(size_t(rows()) * q_size() * 2), cache(page_stride * (rows() + 1));
@@ -45,7 +65,7 @@ class Step {
     check(cudaMemset(cache.as<void>(), 0xFF, cache.bytes()), "cudaMemset");
     QkvFinish call;
     call.batch.num_rows = rows();
-    call.batch.num_sequences = 2;
+    call.batch.num_sequences = sequences();
     call.batch.positions = positions.as<int32_t>();
     call.batch.sequence_of_row = of_row.as<int32_t>();
     call.batch.pages = pages_device.as<int32_t>();
@@ -107,29 +127,22 @@ class Step {
 
  private:
   static constexpr int kBlocks = 4000;
-  inline static const std::vector<int32_t> kPositions = {0, 1, 63, 64, 8191, 8192, 199999, 131072, 12345, 5};
-  inline static const std::vector<int32_t> kSequenceOfRow = {0, 0, 0, 0, 0, 0, 0, 1, 1, 1};
 
-  int rows() const { return static_cast<int>(kPositions.size()); }
+  int rows() const { return static_cast<int>(rows_.positions.size()); }
+  int sequences() const { return *std::max_element(rows_.sequences.begin(), rows_.sequences.end()) + 1; }
   int q_size() const { return case_.shape.heads * case_.shape.head_dim; }
   int kv_size() const { return case_.shape.kv_heads * case_.shape.head_dim; }
   int page_index(int row) const {
-    return (kSequenceOfRow[row] * 2 + 1) * kBlocks + kPositions[row] / kPagePositions;
+    return (rows_.sequences[row] * 2 + 1) * kBlocks + rows_.positions[row] / kPagePositions;
   }
-  // Neighbours in a page share it; else each row has its own.
-  int page_of(int row) const {
-    for (int other = 0; other < row; ++other) {
-      if (page_index(other) == page_index(row)) return page_of(other);
-    }
-    return rows() - row;
-  }
+  int page_of(int row) const { return page_of_row_[row]; }
 
   // One head of qkv from column `at` on, after what the layer does to it.
   std::vector<double> finished(int row, int at, bool rotates, bool is_q) const {
     const int hd = case_.shape.head_dim;
     std::vector<double> x(hd);
     for (int c = 0; c < hd; ++c) x[c] = bf16_value(qkv_[size_t(row) * (q_size() + 2 * kv_size()) + at + c]);
-    const int position = kPositions[row];
+    const int position = rows_.positions[row];
     if (rotates) {
       double squares = 0;
       for (int j = 0; j < hd / 2; ++j) {
@@ -150,7 +163,7 @@ class Step {
   }
 
   void expect_stored(int row, int head, const std::vector<double>& expected, float scale, bool is_key) {
-    const int in_page = kPositions[row] % kPagePositions;
+    const int in_page = rows_.positions[row] % kPagePositions;
     const uint8_t* image = cache_.data() +
                            (int64_t{page_of(row)} * 2 + 1) * case_.shape.kv_heads * image_bytes_ +
                            head * image_bytes_;
@@ -177,6 +190,9 @@ class Step {
   }
 
   Case case_;
+  Rows rows_;
+  std::map<int, int> page_of_index_;
+  std::vector<int> page_of_row_;
   std::mt19937 random_;
   float k_scale_ = 1.0f, v_scale_ = 1.0f;
   int64_t image_bytes_ = 0;
@@ -194,6 +210,29 @@ TEST(QkvFinish, q_and_the_cache_hold_the_exact_values_rounded_once) {
                                         << rotates << " norm " << qk_norm);
         shape.dtype = dtype;
         Step step({shape, rotates, qk_norm});
+        step.run();
+        step.expect_exact();
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
+// Runs of 16 positions are written otherwise than the rest, and with more rows than 32 and than 256 blocks
+// share them otherwise.
+TEST(QkvFinish, many_rows_of_prompts_and_of_sequences_that_decode_are_written_alike) {
+  NEEDS_GPU();
+  for (auto [decoded, prompt] : {std::pair{40, 0}, {18, 33}, {18, 60}, {1, 130}, {196, 60}, {197, 60}}) {
+    Rows rows;
+    rows.add(0, 48, prompt / 2);  // whole runs of 16 rows, where no row before shifts them
+    for (int i = 0; i < decoded; ++i) rows.add(i + 2, i % 3 == 0 ? 64 * i + 16 : 37 * i + 11, 1);
+    rows.add(1, 160, prompt - prompt / 2);
+    for (AttentionShape shape : {AttentionShape{40, 8, 128}, {8, 2, 64}}) {
+      for (bool rotates : {true, false}) {
+        SCOPED_TRACE(testing::Message() << decoded << " decoded, prompts of " << prompt << ", head_dim "
+                                        << shape.head_dim << ", rope " << rotates);
+        shape.dtype = KvDtype::kFp8E4m3;
+        Step step({shape, rotates, true}, rows);
         step.run();
         step.expect_exact();
         if (HasFatalFailure()) return;
