@@ -56,6 +56,12 @@ __device__ __forceinline__ void copy_bytes(uint32_t to, const void* from, int by
       : "memory");
 }
 
+// 16 bytes by one thread, for itself: there after wait_for_own_copies().
+__device__ __forceinline__ void copy_16_bytes(uint32_t to, const void* from) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
+}
+__device__ __forceinline__ void wait_for_own_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
 // Brings contiguous bytes into the L2 cache.
 __device__ __forceinline__ void prefetch_bytes(const void* from, int bytes) {
   asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");

@@ -13,6 +13,12 @@ __device__ __forceinline__ int cluster_rank() {
 // Every thread of every block of the cluster arrives; writes to shared memory before it are visible after it.
 __device__ __forceinline__ void cluster_sync() { cooperative_groups::this_cluster().sync(); }
 
+// The same before anything was written but barriers, whose initialisation (barrier_init_fence()) is visible
+// after it. Without waiting for memory.
+__device__ __forceinline__ void cluster_sync_at_start() {
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+
 // The same variable of block `rank`. That block must have started (one cluster_sync) and must not have ended.
 template <typename T>
 __device__ __forceinline__ T* peer(T* shared, int rank) {

@@ -45,11 +45,16 @@ template <int kVectors>
 __global__ void __launch_bounds__(kRowThreads, kVectors < 4 ? kNormBlocksASm : 2)
     add_norm_kernel(const __grid_constant__ AddNorm call) {
   __shared__ float scratch[2][kRowThreads / 32];
-  __shared__ RawRow<kVectors>
-      weights[kRowThreads];  // each thread's own; in registers they would be in the way
+  __shared__ RawRow<kVectors> weights[kRowThreads];  // a thread's own each; registers are for rows
   let_next_start();
   const int column = threadIdx.x * kVector, hidden = call.hidden;
-  weights[threadIdx.x] = load_row<kVectors>(call.weight, column, hidden);
+  RawRow<kVectors>& weight = weights[threadIdx.x];
+#pragma unroll
+  for (int v = 0; v < kVectors; ++v) {
+    if (!inside<kVectors>(v, column, hidden)) continue;
+    copy_16_bytes(shared_address(&weight.piece[v]),
+                  static_cast<const bf16*>(call.weight) + column + v * kRowStep);
+  }
   const Divisor divisor(call.out.scale);
   wait_for_previous();
   if (blockIdx.x == 0) {
@@ -69,7 +74,9 @@ __global__ void __launch_bounds__(kRowThreads, kVectors < 4 ? kNormBlocksASm : 2
     sum_updates(call, this_row, raw, column, x);
     if (threadIdx.x == 0 && after < call.rows) prefetch_updates(call, row, place);
     store_residual(call, this_row, column, x);
-    normalize(call, weights[threadIdx.x], x, scratch[turn]);
+    const float squares = block_sum(sum_of_squares(x), scratch[turn]);
+    wait_for_own_copies();
+    scale_row(call, weight, squares, x);
     store_input_row(call.out, i, column, hidden, x, divisor);
   }
 }

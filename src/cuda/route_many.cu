@@ -254,7 +254,8 @@ __global__ void __launch_bounds__(kMaxWarps * 32, kVectors* kRows > 6 ? 1 : 2)
     if (warp == 0) barrier_init(shared_address(&router_full), 1);
     barrier_init_fence();
   }
-  cluster_sync();  // every block runs and has its barriers
+  __syncwarp();
+  cluster_sync_at_start();
   copy_router(call, kVectors, router, shared_address(&router_full));
   RouteWarp<kVectors, kRows> rows(call, router, shared_address(&router_full), inboxes[warp]);
   wait_for_previous();
@@ -263,7 +264,7 @@ __global__ void __launch_bounds__(kMaxWarps * 32, kVectors* kRows > 6 ? 1 : 2)
        first < call.norm.rows; first += step) {
     rows.route(first, first + step);
   }
-  cluster_sync();  // nobody sends to a block that has ended
+  // All that was ever sent to this block has been waited for: it may end before others.
 }
 
 template <int kVectors, int kRows>
