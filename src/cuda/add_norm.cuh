@@ -30,6 +30,15 @@ __device__ __forceinline__ RawRow<kVectors> load_row(const void* row, int column
 }
 
 template <int kVectors>
+__device__ __forceinline__ void prefetch_row(const bf16* row, int column, int hidden) {
+#pragma unroll
+  for (int v = 0; v < kVectors; ++v) {
+    if (!inside<kVectors>(v, column, hidden)) continue;
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(row + column + v * kRowStep));
+  }
+}
+
+template <int kVectors>
 __device__ __forceinline__ void add_row(const RawRow<kVectors>& raw, Vector (&x)[kVectors]) {
 #pragma unroll
   for (int v = 0; v < kVectors; ++v) {

@@ -101,8 +101,16 @@ class RouteWarp {
   __device__ __forceinline__ void route(int first, int next) {
     const AddNorm& norm = call_.norm;
     Vector x[kRows][kVectors];
+    {
+      RawUpdates<kVectors> raw[kRows];  // of all rows before any is used: their loads overlap
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) add_updates(norm, row_of(first + r), column_, x[r]);
+      for (int r = 0; r < kRows; ++r) {
+        const int row = row_of(first + r), place = norm.expert_out ? expert_place(norm, row, 0) : 0;
+        raw[r] = load_updates<kVectors>(norm, row, place, column_);
+      }
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) sum_updates(norm, row_of(first + r), raw[r], column_, x[r]);
+    }
     send_squares(x);
     prefetch(next);
 #pragma unroll
@@ -198,16 +206,18 @@ class RouteWarp {
     choose_experts(call_, row, logit);
   }
 
-  // This warp's part of the next rows, into the L2 cache: a lane has up to one run of 512 bytes.
+  // The thread's part of the next rows, into the L2 cache.
   __device__ __forceinline__ void prefetch(int next) const {
-    static_assert(2 * kRows * kVectors <= 32);
     const AddNorm& norm = call_.norm;
-    const int v = lane_ % kVectors, r = lane_ / kVectors % kRows, source = lane_ / (kVectors * kRows);
-    const void* const rows = source == 0 ? norm.residual : norm.update;
-    const int begin = rank_ * 32 * kVector + v * kRowStep, row = next + r;
-    if (source > 1 || rows == nullptr || row >= norm.rows || begin >= norm.hidden) return;
-    prefetch_bytes(static_cast<const bf16*>(rows) + int64_t{row} * norm.hidden + begin,
-                   2 * min(32 * kVector, norm.hidden - begin));
+    if (next >= norm.rows) return;
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      const int64_t begin = int64_t{row_of(next + r)} * norm.hidden;
+      prefetch_row<kVectors>(static_cast<const bf16*>(norm.residual) + begin, column_, norm.hidden);
+      if (norm.update) {
+        prefetch_row<kVectors>(static_cast<const bf16*>(norm.update) + begin, column_, norm.hidden);
+      }
+    }
   }
 
   const AddNormRoute& call_;
@@ -230,7 +240,8 @@ __device__ __forceinline__ void copy_router(const AddNormRoute& call, int vector
     for (int v = 0; v < vectors; ++v) bytes += bytes_of(v);
     barrier_arrive_expecting(full, call.experts * bytes);
   }
-  for (int i = threadIdx.x; i < call.experts * vectors; i += blockDim.x) {
+  const int warps = static_cast<int>(blockDim.x / 32);  // each starts a few: a lane at a time can
+  for (int i = threadIdx.x % 32 * warps + threadIdx.x / 32; i < call.experts * vectors; i += blockDim.x) {
     const int expert = i / vectors, v = i % vectors;
     if (bytes_of(v) == 0) continue;
     copy_bytes(shared_address(router + i * 32),
