@@ -10,7 +10,7 @@
 
 #include "cuda/launch.cuh"
 #include "cuda/sampler_kernels.h"
-#include "cuda/sampler_select.cuh"
+#include "cuda/sampler_nucleus.cuh"
 
 namespace outrider::cuda {
 namespace row {
@@ -44,28 +44,39 @@ __device__ __forceinline__ int32_t id_of_best(uint64_t packed) {
 // As sampling::sanitize; and no -0.0, so that keys compare as values do.
 __device__ __forceinline__ float sanitized(float x) { return isnan(x) ? kMasked : fminf(x, FLT_MAX) + 0.0f; }
 
-__device__ __forceinline__ float admitted(const Row& row, float x, int32_t id) {
-  if (id >= row.valid_vocab) return kMasked;
-  if (row.mask != nullptr && !(row.mask[id / 32] >> (id % 32) & 1)) return kMasked;
-  if (row.allowed != nullptr && !(row.allowed[id / 32] >> (id % 32) & 1)) return kMasked;
-  return sanitized(x);
+// Bit i says whether id + i may be chosen. Of four ids of one word.
+__device__ __forceinline__ uint32_t admitted(const Row& row, int32_t id) {
+  uint32_t bits = id + 4 <= row.valid_vocab ? 15u : (1u << max(row.valid_vocab - id, 0)) - 1;
+  if (row.mask != nullptr) bits &= row.mask[id / 32] >> (id % 32);
+  if (row.allowed != nullptr) bits &= row.allowed[id / 32] >> (id % 32);
+  return bits;
 }
 
-// Reads the slice; kKeep: into shared memory. This thread's best.
-template <bool kKeep, typename Admit>
-__device__ Best load(const Row& row, const Slice& slice, Admit admit) {
+// Functions that are not inlined keep the code short that most rows need: behind a step that has read all
+// weights, it comes from memory. They take their small arguments by value, so that they lie in registers.
+
+// Reads the slice; `keep`: into shared memory. This thread's best.
+__device__ __noinline__ Best load(const Row row, const Slice slice, bool keep) {
   constexpr int kUnroll = 4;
+  const bool all =
+      row.mask == nullptr && row.allowed == nullptr && slice.first + slice.size <= row.valid_vocab;
   Best best;
+  if (keep && slice.size % 4 != 0 && threadIdx.x < 4 - slice.size % 4) {
+    slice.values[slice.size + threadIdx.x] = kMasked;
+  }
   if (!row.aligned) {
+#pragma unroll 1
     for (int i = threadIdx.x; i < slice.size; i += kThreads) {
-      const float x = admit(row.logits[slice.first + i], slice.first + i);
-      if (kKeep) slice.values[i] = x;
-      best.take(x, slice.first + i);
+      const int id = slice.first + i;
+      const float x = all || admitted(row, id) & 1 ? sanitized(row.logits[id]) : kMasked;
+      if (keep) slice.values[i] = x;
+      best.take(x, id);
     }
     return best;
   }
   const auto* from = reinterpret_cast<const float4*>(row.logits + slice.first);
   const int quads = slice.size / 4;
+#pragma unroll 1
   for (int base = threadIdx.x; base < quads; base += kUnroll * kThreads) {
     float4 x[kUnroll];
 #pragma unroll
@@ -77,23 +88,22 @@ __device__ Best load(const Row& row, const Slice& slice, Admit admit) {
       const int quad = base + j * kThreads;
       if (quad >= quads) break;
       const int id = slice.first + 4 * quad;
-      x[j] = {admit(x[j].x, id), admit(x[j].y, id + 1), admit(x[j].z, id + 2), admit(x[j].w, id + 3)};
+      x[j] = {sanitized(x[j].x), sanitized(x[j].y), sanitized(x[j].z), sanitized(x[j].w)};
+      if (!all) {
+        const uint32_t bits = admitted(row, id);
+        if (!(bits & 1)) x[j].x = kMasked;
+        if (!(bits & 2)) x[j].y = kMasked;
+        if (!(bits & 4)) x[j].z = kMasked;
+        if (!(bits & 8)) x[j].w = kMasked;
+      }
       best.take(x[j].x, id);
       best.take(x[j].y, id + 1);
       best.take(x[j].z, id + 2);
       best.take(x[j].w, id + 3);
-      if (kKeep) reinterpret_cast<float4*>(slice.values)[quad] = x[j];
+      if (keep) reinterpret_cast<float4*>(slice.values)[quad] = x[j];
     }
   }
   return best;
-}
-
-template <bool kKeep>
-__device__ Best load(const Row& row, const Slice& slice) {
-  if (row.mask == nullptr && row.allowed == nullptr && slice.first + slice.size <= row.valid_vocab) {
-    return load<kKeep>(row, slice, [](float x, int32_t) { return sanitized(x); });
-  }
-  return load<kKeep>(row, slice, [&row](float x, int32_t id) { return admitted(row, x, id); });
 }
 
 __device__ __forceinline__ bool within(const Slice& slice, int32_t id) {
@@ -155,8 +165,8 @@ __device__ float penalized(const SlotParams& params, float x, int count) {
 }
 
 // Lists, penalties, and what they leave; this thread's best.
-__device__ Best constrain(const SlotState& state, const SlotParams& params, const RowTask& task,
-                          const Slice& slice) {
+__device__ __noinline__ Best constrain(const SlotState& state, const SlotParams& params, const RowTask& task,
+                                       const Slice slice) {
   apply_lists(state, params, task, slice);
   __syncthreads();
   Best best;
@@ -183,9 +193,9 @@ struct Scaled {
   }
 };
 
-// min_p, top_k, top_p, in this order: what is left of the row.
-__device__ Cut truncate(Team& team, const Slice& slice, Histogram& histogram, const SlotParams& params,
-                        const Weigher& weigher) {
+// min_p and top_k, in this order: an at_least(). Apart, so that rows without them need not load the code.
+__device__ __noinline__ Cut keep_best(Team& team, const Slice slice, Histograms& histograms,
+                                      const SlotParams& params, const Weigher weigher) {
   const Scaled scaled{weigher.max, params.temperature};
   const uint32_t top = key_of(weigher.max);
   Cut cut;
@@ -196,35 +206,40 @@ __device__ Cut truncate(Team& team, const Slice& slice, Histogram& histogram, co
   if (params.top_k > 0) {
     const uint64_t k = params.top_k;
     const Boundary last =
-        find_boundary<false>(team, slice, histogram, weigher, cut, [k](uint64_t) { return k; });
+        find_boundary<false>(team, slice, histograms.exact, weigher, cut, [k](uint64_t) { return k; });
     if (last.found) {  // whatever rounds to the same scaled value stays too
       const float least = scaled(last.value);
       cut.edge = value_of(
           lowest_key(key_of(cut.edge), key_of(last.value), [&](float x) { return scaled(x) >= least; }));
     }
   }
-  if (params.top_p < 1.0) {
-    uint64_t wanted = 0;
-    const double p = params.top_p;
-    const Boundary edge =
-        find_boundary<true>(team, slice, histogram, weigher, cut, [p, &wanted](uint64_t total) {
-          wanted = static_cast<uint64_t>(ceil(p * static_cast<double>(total)));
-          return wanted;
-        });
-    if (edge.found) {
-      cut = at_least(edge.value);
-      // Among equals the lowest ids: as many as it takes.
-      const uint64_t weight = weigher(edge.value);
-      const uint64_t ties = (wanted - edge.before + weight - 1) / weight;
-      if (ties * weight < edge.amount) {
-        const float value = edge.value;
-        cut.last_tie = locate(
-            team, slice, [value](float x, int32_t) { return uint64_t{x == value}; },
-            [ties](uint64_t) { return ties - 1; });
-      }
-    }
-  }
   return cut;
+}
+
+struct Truncated {
+  Cut cut;
+  bool summed = false;  // the weights of what it keeps are added up by runs
+};
+
+// min_p, top_k, top_p, in this order: what is left of the row.
+__device__ Truncated truncate(Team& team, const Slice& slice, Histograms& histograms,
+                              const SlotParams& params, const Weigher& weigher) {
+  Cut cut;
+  if (params.has_min_p || params.top_k > 0) cut = keep_best(team, slice, histograms, params, weigher);
+  if (params.top_p >= 1.0) return {cut};
+  const Nucleus nucleus = find_nucleus(team, slice, histograms, weigher, cut, params.top_p);
+  const Boundary& edge = nucleus.edge;
+  if (!edge.found) return {cut};
+  cut = at_least(edge.value);
+  // Among equals the lowest ids: as many as it takes.
+  const uint64_t weight = weigher(edge.value);
+  const uint64_t ties = (nucleus.wanted - edge.before + weight - 1) / weight;
+  if (ties * weight < edge.amount) {
+    cut.last_tie = locate_equal(team, slice, edge.value, ties - 1);
+    return {cut};
+  }
+  if (nucleus.summed) add_listed(team, slice, weigher, edge.value);
+  return {cut, nucleus.summed};
 }
 
 struct Drawn {
@@ -232,15 +247,19 @@ struct Drawn {
   Cut cut;
 };
 
-__device__ Drawn draw(Team& team, const Slice& slice, Histogram& histogram, const SlotParams& params,
+__device__ Drawn draw(Team& team, const Slice& slice, Histograms& histograms, const SlotParams& params,
                       float max, double uniform) {
   Drawn drawn;
   if (max == kMasked) return drawn;
   constexpr double kLog2E = 1.4426950408889634;
   const Weigher weigher{max, static_cast<float>(kLog2E / params.temperature)};
-  const Cut cut = truncate(team, slice, histogram, params, weigher);
+  const Truncated left = truncate(team, slice, histograms, params, weigher);
+  const Cut cut = left.cut;
+  if (!left.summed) {
+    sum_runs(team, slice, [&](float x, int32_t id) { return cut.keeps(x, id) ? weigher.parts(x) : Parts{}; });
+  }
   drawn.cut = cut;
-  drawn.token = locate(
+  drawn.token = locate_in_runs(
       team, slice, [&](float x, int32_t id) { return cut.keeps(x, id) ? weigher(x) : 0; },
       [uniform](uint64_t total) {
         const auto goal = static_cast<uint64_t>(uniform * static_cast<double>(total));
@@ -250,7 +269,7 @@ __device__ Drawn draw(Team& team, const Slice& slice, Histogram& histogram, cons
 }
 
 // The row as the draw saw it: scaled, and masked where it could not fall. This thread's best.
-__device__ Best process(const Slice& slice, const Scaled& scaled, const Cut& cut) {
+__device__ __noinline__ Best process(const Slice slice, const Scaled scaled, const Cut cut) {
   __syncthreads();
   Best best;
   for (int i = threadIdx.x; i < slice.size; i += kThreads) {
@@ -270,12 +289,7 @@ __device__ void emit_best(Team& team, const Slice& slice, Histogram& histogram, 
   if (!last.found) return;
   Cut cut = at_least(last.value);
   const uint64_t ties = count - last.before;
-  if (ties < last.amount) {
-    const float value = last.value;
-    cut.last_tie = locate(
-        team, slice, [value](float x, int32_t) { return uint64_t{x == value}; },
-        [ties](uint64_t) { return ties - 1; });
-  }
+  if (ties < last.amount) cut.last_tie = locate_equal(team, slice, last.value, ties - 1);
   int* emitted = peer(&team.scratch().emitted, 0);
   for (int i = threadIdx.x; i < slice.size; i += kThreads) {
     if (!cut.keeps(slice.values[i], slice.first + i)) continue;
@@ -285,8 +299,8 @@ __device__ void emit_best(Team& team, const Slice& slice, Histogram& histogram, 
 }
 
 // Of the values in shared memory; `best` of this thread. Fills all but the token.
-__device__ RowResult measure(Team& team, const Slice& slice, Histogram& histogram, const Best& best,
-                             int32_t token, int vocab, int top, TopEntry* out) {
+__device__ __noinline__ RowResult measure(Team& team, const Slice slice, Histogram& histogram,
+                                          const Best best, int32_t token, int vocab, int top, TopEntry* out) {
   constexpr float kLog2E = 1.4426950f;
   RowResult result;
   result.max = value_of_best(team.max(best.packed()));  // and every block has its values
@@ -331,7 +345,7 @@ __device__ void remember(const SlotState& state, const SlotParams& params, int64
 
 // One row that is sampled. Every branch is the same for all threads of the cluster.
 __device__ RowResult sample(Team& team, const SampleArgs& args, const RowTask& task, Row row,
-                            const Slice& slice, Histogram& histogram) {
+                            const Slice& slice, Histograms& histograms) {
   const SlotParams& params = args.state.params[task.slot];
   const bool greedy = params.flags & kGreedy;
   const bool wants_logprobs = task.top >= 0;
@@ -342,13 +356,13 @@ __device__ RowResult sample(Team& team, const SampleArgs& args, const RowTask& t
     row.allowed = args.state.allowed + int64_t{task.slot} * args.state.mask_words;
   }
 
-  Best best = greedy && !constrained && !wants_logprobs ? load<false>(row, slice) : load<true>(row, slice);
+  Best best = load(row, slice, !greedy || constrained || wants_logprobs);
   if (constrained) best = constrain(args.state, params, task, slice);
   const uint64_t top = team.max(best.packed());
   const float max = value_of_best(top);
   Drawn drawn;
   if (!greedy) {
-    drawn = draw(team, slice, histogram, params, max, task.uniform);
+    drawn = draw(team, slice, histograms, params, max, task.uniform);
   } else if (max != kMasked) {
     drawn.token = id_of_best(top);
   }
@@ -360,10 +374,10 @@ __device__ RowResult sample(Team& team, const SampleArgs& args, const RowTask& t
     } else if (constrained || masked) {
       row.mask = row.allowed = nullptr;
       __syncthreads();
-      best = load<true>(row, slice);
+      best = load(row, slice, true);
     }
-    result =
-        measure(team, slice, histogram, best, drawn.token, args.vocab, task.top, args.top + task.top_offset);
+    result = measure(team, slice, histograms.exact, best, drawn.token, args.vocab, task.top,
+                     args.top + task.top_offset);
   }
   result.token = drawn.token;
   if (team.rank() == 0 && threadIdx.x == 0) remember(args.state, params, task.slot, drawn.token);
@@ -374,10 +388,11 @@ __global__ void __cluster_dims__(kRowBlocks, 1, 1) __launch_bounds__(kThreads, 2
     sample_kernel(const __grid_constant__ SampleArgs args) {
   extern __shared__ float4 shared[];
   __shared__ Scratch scratch;
-  __shared__ Histogram histogram;
+  __shared__ Histograms histograms;
+  static_assert(sizeof(Scratch) + sizeof(Histograms) + kMaxRowSlice * sizeof(float) <= 113 * 1024);
   const int index = blockIdx.x / kRowBlocks;
   const RowTask& task = args.rows[index];
-  if (threadIdx.x == 0) scratch.emitted = 0;
+  if (threadIdx.x == 0) scratch.emitted = scratch.num_listed = 0;
   cluster_sync();  // every block has started
   wait_for_previous();
 
@@ -396,11 +411,11 @@ __global__ void __cluster_dims__(kRowBlocks, 1, 1) __launch_bounds__(kThreads, 2
 
   RowResult result;
   if (task.sample) {
-    result = sample(team, args, task, row, slice, histogram);
+    result = sample(team, args, task, row, slice, histograms);
   } else {
     row.mask = nullptr;
-    const Best best = load<true>(row, slice);
-    result = measure(team, slice, histogram, best, task.prompt_token, args.vocab, task.top,
+    const Best best = load(row, slice, true);
+    result = measure(team, slice, histograms.exact, best, task.prompt_token, args.vocab, task.top,
                      args.top + task.top_offset);
     result.token = task.prompt_token;
   }

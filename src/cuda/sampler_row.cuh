@@ -1,6 +1,8 @@
 // A row of values held by a cluster of blocks, block r with the ids from r * slice on, and what the blocks
 // find out together: sums, the largest value, the place where a sum over the ids passes a target. All sums
 // are of integers, so that no order of adding matters.
+//
+// A pass over a slice goes by runs of 128 ids, each a warp's: one load of 16 bytes a lane.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -14,7 +16,8 @@
 
 namespace outrider::cuda::row {
 
-inline constexpr int kThreads = 384;
+// Two blocks an SM: 64 registers a thread.
+inline constexpr int kThreads = 512;
 inline constexpr int kWarps = kThreads / 32;
 inline constexpr unsigned kAllLanes = 0xffffffffu;
 inline constexpr float kMasked = -std::numeric_limits<float>::infinity();
@@ -58,6 +61,45 @@ __device__ __forceinline__ uint64_t inclusive_scan(uint64_t value) {
   return value;
 }
 
+// Sums of a block below 2^64 from 32-bit atomics, which are native in shared memory where 64-bit ones are
+// not.
+template <int kSize>
+struct Sums {
+  uint32_t low[kSize];
+  uint32_t high[kSize];
+
+  __device__ void clear() {
+    for (int i = threadIdx.x; i < kSize; i += kThreads) low[i] = high[i] = 0;
+  }
+  __device__ uint64_t get(int at) const { return low[at] | uint64_t{high[at]} << 32; }
+  __device__ void set(int at, uint64_t amount) {
+    low[at] = static_cast<uint32_t>(amount);
+    high[at] = static_cast<uint32_t>(amount >> 32);
+  }
+  __device__ void add(int at, uint64_t amount) { carry(at, amount, add_low(at, amount)); }
+  // In two parts, so that the answers of several additions may be on their way at once.
+  __device__ uint32_t add_low(int at, uint64_t amount) {
+    return atomicAdd(&low[at], static_cast<uint32_t>(amount));
+  }
+  __device__ void carry(int at, uint64_t amount, uint32_t old) {
+    const auto part = static_cast<uint32_t>(amount);
+    const uint32_t carried = static_cast<uint32_t>(amount >> 32) + (old + part < old ? 1 : 0);
+    if (carried > 0) atomicAdd(&high[at], carried);
+  }
+  __device__ void count(int at) { atomicAdd(&low[at], 1u); }
+};
+
+inline constexpr int kRun = 128;
+inline constexpr int kMaxRuns = (kMaxRowSlice + kRun - 1) / kRun;
+static_assert(kMaxRuns <= kThreads);
+inline constexpr int kMaxCandidates = 384;  // of a block
+
+// What a block tells its cluster about the tokens above a bracket, below it, and in it.
+struct Split {
+  uint64_t above, rest;  // sums of weights; those in the bracket count as rest
+  int32_t candidates;    // in the bracket; more than kMaxCandidates: not all are listed
+};
+
 // Static shared memory of a block. Fields that peers write have one writer between two cluster_syncs.
 struct Scratch {
   uint64_t warps[kWarps];
@@ -66,6 +108,15 @@ struct Scratch {
   int32_t picked_bin;
   int32_t located;
   int32_t emitted;  // block 0's is the cluster's
+
+  Sums<kMaxRuns> runs;  // of the last pass that summed
+  // The nucleus.
+  Split splits[kRowBlocks];
+  uint64_t above[kWarps], rest[kWarps];
+  float groups[64];                 // weight of 32 bins each
+  float low, high;                  // the bracket
+  int32_t num_listed;               // candidates, listed or not
+  uint16_t listed[kMaxCandidates];  // their places in the slice
 };
 
 struct Shares {
@@ -132,12 +183,20 @@ class Team {
   int turn_ = 0;
 };
 
-// This block's part of the row.
+// This block's part of the row. Up to the next multiple of 4 it is filled with kMasked.
 struct Slice {
   float* values = nullptr;  // shared memory
   int first = 0;            // id of values[0]
   int size = 0;
   int share = 0;  // the size of all slices but the last ones
+
+  __device__ int runs() const { return (size + kRun - 1) / kRun; }
+  // This lane's four values of a run.
+  __device__ float4 quad(int run) const {
+    const int at = kRun * run + 4 * static_cast<int>(threadIdx.x % 32);
+    return at < size ? *reinterpret_cast<const float4*>(values + at)
+                     : make_float4(kMasked, kMasked, kMasked, kMasked);
+  }
 };
 
 // Which tokens are left: those above `edge`, and of those equal to it the ids up to `last_tie`. At first all
@@ -149,65 +208,105 @@ struct Cut {
 };
 __device__ inline Cut at_least(float edge) { return {edge, INT32_MAX}; }
 
+// A whole number as coarse * 2^13 + fine, whose parts are added up in 32 bits.
+struct Parts {
+  uint32_t coarse = 0, fine = 0;
+  __device__ void add(const Parts& other) { coarse += other.coarse, fine += other.fine; }
+  __device__ uint64_t whole() const { return uint64_t{coarse} * 8192u + fine; }
+};
+
 // exp(x - max) with x scaled by 1 / temperature, as an integer.
 struct Weigher {
   float max = 0.0f;
   float scale = 0.0f;  // log2(e) / temperature
   __device__ float distance(float x) const { return fminf(max - x, FLT_MAX) * scale; }  // powers of two below
-  __device__ uint64_t weight_at(float distance) const {
-    return __float2ull_rn(exp2f(-distance) * kWeightOne);
+  // The next whole number to 2^-distance * kWeightOne, which is at most 2^36, without a conversion to 64
+  // bits: those take as long as eight additions. A float from 2^23 on holds a whole number in its lowest
+  // bits.
+  __device__ Parts parts_at(float distance) const {
+    constexpr float kWhole = 0x1p23f;
+    float weight;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(weight) : "f"(-distance));
+    weight *= kWeightOne;
+    const float coarse = __fmaf_rd(weight, 0x1p-13f, kWhole);
+    const float fine = __fadd_rn(__fmaf_rn(__fadd_rn(coarse, -kWhole), -0x1p13f, weight), kWhole);
+    return {__float_as_uint(coarse) - __float_as_uint(kWhole),
+            __float_as_uint(fine) - __float_as_uint(kWhole)};
   }
+  __device__ Parts parts(float x) const { return parts_at(distance(x)); }
+  __device__ uint64_t weight_at(float distance) const { return parts_at(distance).whole(); }
   __device__ uint64_t operator()(float x) const { return weight_at(distance(x)); }
 };
 
-// The id at which the sum of `weight(x, id)` in order of the ids first exceeds `target(total)`, which must be
-// less than the total; -1 where the total is 0. Each warp adds up a run of the slice; in the warp that holds
-// the target each lane then takes a run of that, and at last the warp a lane's.
+// Adds up `weight(x, id)`, Parts of at most 2^23 and 2^13, by runs.
+template <typename Weight>
+__device__ void sum_runs(Team& team, const Slice& slice, Weight weight) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll 2
+  for (int run = threadIdx.x / 32; run < slice.runs(); run += kWarps) {
+    const float4 x = slice.quad(run);
+    const int id = slice.first + kRun * run + 4 * lane;
+    Parts sum = weight(x.x, id);
+    sum.add(weight(x.y, id + 1));
+    sum.add(weight(x.z, id + 2));
+    sum.add(weight(x.w, id + 3));
+    sum = {__reduce_add_sync(kAllLanes, sum.coarse), __reduce_add_sync(kAllLanes, sum.fine)};
+    if (lane == 0) team.scratch().runs.set(run, sum.whole());
+  }
+  __syncthreads();
+}
+
+// The id at which the sum of `weight(x, id)`, a whole number, in order of the ids first exceeds
+// `target(total)`, which must be less than the total; -1 where the total is 0. The runs' sums are in place:
+// first the block is found, then the run, then the token.
 template <typename Weight, typename Target>
-__device__ int32_t locate(Team& team, const Slice& slice, Weight weight, Target target) {
+__device__ int32_t locate_in_runs(Team& team, const Slice& slice, Weight weight, Target target) {
   Scratch& scratch = team.scratch();
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int run = (slice.size + kWarps - 1) / kWarps;
-  const int begin = min(warp * run, slice.size), end = min(begin + run, slice.size);
-  uint64_t sum = 0;
-#pragma unroll 4
-  for (int i = begin + lane; i < end; i += 32) sum += weight(slice.values[i], slice.first + i);
-  const Shares shares = team.sum(sum);
+  const int mine = threadIdx.x;
+  const uint64_t own = mine < slice.runs() ? scratch.runs.get(mine) : 0;
+  const Shares shares = team.sum(own);
   if (shares.total == 0) return -1;
 
   uint64_t goal = target(shares.total);
   if (goal >= shares.before && goal < shares.before + shares.own) {
     goal -= shares.before;
     for (int i = 0; i < warp; ++i) {
-      if (scratch.warps[i] > goal) {  // reached before this warp's run
+      if (scratch.warps[i] > goal) {  // reached before this warp's runs
         goal = ~uint64_t{0};
         break;
       }
       goal -= scratch.warps[i];
     }
     if (scratch.warps[warp] > goal) {  // one warp
-      const int part = (end - begin + 31) / 32;
-      const int from = min(begin + lane * part, end), to = min(from + part, end);
-      uint64_t own = 0;
-      for (int i = from; i < to; ++i) own += weight(slice.values[i], slice.first + i);
-      const uint64_t upto = inclusive_scan(own);
-      // The whole warp over the run of the one lane that passes the goal.
+      uint64_t upto = inclusive_scan(own);
       const int source = __ffs(__ballot_sync(kAllLanes, upto > goal)) - 1;
-      uint64_t passed = __shfl_sync(kAllLanes, upto - own, source);
-      const int last = __shfl_sync(kAllLanes, to, source);
+      goal -= __shfl_sync(kAllLanes, upto - own, source);
+      const int run = 32 * warp + source;
+      const float4 quad = slice.quad(run);
+      const float x[4] = {quad.x, quad.y, quad.z, quad.w};
+      const int id = slice.first + kRun * run + 4 * lane;
+      uint64_t weights[4], sum = 0;
+      for (int i = 0; i < 4; ++i) sum += weights[i] = weight(x[i], id + i);
+      upto = inclusive_scan(sum) - sum;
       int32_t found = -1;
-      for (int base = __shfl_sync(kAllLanes, from, source); base < last && found < 0; base += 32) {
-        const int i = base + lane;
-        uint64_t sum_to = inclusive_scan(i < last ? weight(slice.values[i], slice.first + i) : 0);
-        const unsigned beyond = __ballot_sync(kAllLanes, passed + sum_to > goal);
-        if (beyond != 0) found = slice.first + base + __ffs(beyond) - 1;
-        passed += __shfl_sync(kAllLanes, sum_to, 31);
+      for (int i = 0; i < 4; ++i) {
+        if (upto <= goal && goal < upto + weights[i]) found = id + i;
+        upto += weights[i];
       }
+      found = __reduce_max_sync(kAllLanes, found);
       if (lane < kRowBlocks) *peer(&scratch.located, lane) = found;
     }
   }
   cluster_sync();
   return scratch.located;
+}
+
+// The place-th token, from 0 on, whose value is x.
+__device__ __noinline__ int32_t locate_equal(Team& team, const Slice slice, float x, uint64_t place) {
+  sum_runs(team, slice, [x](float y, int32_t) { return Parts{0, y == x ? 1u : 0u}; });
+  return locate_in_runs(
+      team, slice, [x](float y, int32_t) { return uint64_t{y == x}; }, [place](uint64_t) { return place; });
 }
 
 }  // namespace outrider::cuda::row

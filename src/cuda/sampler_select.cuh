@@ -13,27 +13,7 @@ inline constexpr int kBins = 1024;
 // The first histogram ends where weights round to 0; its last bin holds everything from there on.
 inline constexpr float kBinsPerOctave = (kBins - 1) / 38.0f;
 
-// Sums of a block below 2^64 from 32-bit atomics, which are native in shared memory where 64-bit ones are
-// not.
-struct Histogram {
-  uint32_t low[kBins];
-  uint32_t high[kBins];
-
-  __device__ void clear() {
-    for (int i = threadIdx.x; i < kBins; i += kThreads) low[i] = high[i] = 0;
-  }
-  __device__ void add(int bin, uint64_t amount) { carry(bin, amount, add_low(bin, amount)); }
-  // In two parts, so that the answers of several additions may be on their way at once.
-  __device__ uint32_t add_low(int bin, uint64_t amount) {
-    return atomicAdd(&low[bin], static_cast<uint32_t>(amount));
-  }
-  __device__ void carry(int bin, uint64_t amount, uint32_t old) {
-    const auto part = static_cast<uint32_t>(amount);
-    const uint32_t carried = static_cast<uint32_t>(amount >> 32) + (old + part < old ? 1 : 0);
-    if (carried > 0) atomicAdd(&high[bin], carried);
-  }
-  __device__ void count(int bin) { atomicAdd(&low[bin], 1u); }
-};
+using Histogram = Sums<kBins>;
 
 struct Picked {
   bool found = false;
@@ -56,8 +36,7 @@ __device__ Picked pick_bin(Team& team, Histogram& histogram, uint64_t before, Go
   uint64_t amount = 0;
   if (threadIdx.x < kShare) {
     for (int block = 0; block < kRowBlocks; ++block) {
-      const Histogram* theirs = peer(&histogram, block);
-      amount += theirs->low[bin] | uint64_t{theirs->high[bin]} << 32;
+      amount += peer(&histogram, block)->get(bin);
     }
   }
   const Shares shares = team.sum(amount);
@@ -98,8 +77,8 @@ __device__ __forceinline__ int first_bin(const Weigher& weigher, float x) {
 // Among the tokens that `cut`, an at_least(), keeps. Where goal(total) is more than the total nothing is
 // found. kByWeight: sums of weights; otherwise counts.
 template <bool kByWeight, typename Goal>
-__device__ Boundary find_boundary(Team& team, const Slice& slice, Histogram& histogram,
-                                  const Weigher& weigher, const Cut& cut, Goal goal) {
+__device__ __noinline__ Boundary find_boundary(Team& team, const Slice slice, Histogram& histogram,
+                                               const Weigher weigher, const Cut cut, Goal goal) {
   histogram.clear();
   __syncthreads();
   uint64_t rest = 0;  // of the last bin, which masked tokens may crowd
