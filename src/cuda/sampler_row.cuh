@@ -302,11 +302,13 @@ __device__ int32_t locate_in_runs(Team& team, const Slice& slice, Weight weight,
   return scratch.located;
 }
 
-// The place-th token, from 0 on, whose value is x.
+// The place-th token, from 0 on, whose value is x, which may be kMasked as the slice's end is.
 __device__ __noinline__ int32_t locate_equal(Team& team, const Slice slice, float x, uint64_t place) {
-  sum_runs(team, slice, [x](float y, int32_t) { return Parts{0, y == x ? 1u : 0u}; });
+  const auto counts = [x, end = slice.first + slice.size](float y, int32_t id) { return y == x && id < end; };
+  sum_runs(team, slice, [counts](float y, int32_t id) { return Parts{0, counts(y, id) ? 1u : 0u}; });
   return locate_in_runs(
-      team, slice, [x](float y, int32_t) { return uint64_t{y == x}; }, [place](uint64_t) { return place; });
+      team, slice, [counts](float y, int32_t id) { return uint64_t{counts(y, id)}; },
+      [place](uint64_t) { return place; });
 }
 
 }  // namespace outrider::cuda::row
