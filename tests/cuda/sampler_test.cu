@@ -1,3 +1,5 @@
+#include <functional>
+
 #include "cuda/needs_gpu.h"
 #include "cuda/sampler_rig.h"
 #include "sampling/reference.h"
@@ -180,6 +182,95 @@ TEST(Sampler, the_models_vocabulary_chooses_the_token_of_the_cpu) {
   }
   const std::vector<Outcome> got = rig.bind_and_run(requests);
   for (size_t i = 0; i < requests.size(); ++i) Expected(requests[i], kScout - 200).expect_meets(got[i]);
+}
+
+// Rows that the search for the nucleus's edge could stumble over, each with several p.
+std::vector<Request> nucleus_rows(int vocab) {
+  const std::vector<std::pair<const char*, std::function<void(std::vector<float>&)>>> shapes = {
+      {"all equal", [](auto& x) { std::fill(x.begin(), x.end(), 1.5f); }},
+      {"all equal but the best",
+       [](auto& x) { std::fill(x.begin(), x.end(), -2.0f), x[x.size() / 2] = 1.0f; }},
+      {"one has all", [](auto& x) { x[x.size() - 1] = 300.0f; }},
+      {"one is left", [](auto& x) { std::fill(x.begin(), x.end(), kNoLogit), x[x.size() / 3] = -7.0f; }},
+      {"most are masked",
+       [](auto& x) {
+         for (size_t i = 0; i < x.size(); ++i) x[i] = i % 17 == 3 ? x[i] : kNoLogit;
+       }},
+      {"two values",
+       [](auto& x) {
+         for (float& v : x) v = v > 1.0f ? 0.0f : -1.0f;
+       }},
+      {"ties of bf16",
+       [](auto& x) {
+         for (float& v : x) v = std::round(v * 64) / 64;
+       }},
+      {"one bin",
+       [](auto& x) {
+         for (float& v : x) v = 3.0f + 1e-5f * v;
+       }},
+      {"next to zero",
+       [](auto& x) {
+         for (float& v : x) v *= 1e-38f;
+       }},
+      {"spiky",
+       [](auto& x) {
+         for (float& v : x) v *= v * v;
+       }},
+      {"huge", [](auto& x) {
+         for (float& v : x) v *= 1e37f;
+       }}};
+  std::vector<Request> requests;
+  for (size_t i = 0; i < shapes.size(); ++i) {
+    for (double p : {1e-9, 0.3, 0.9, 0.999999, 1.0}) {
+      Request r;
+      r.name = std::string(shapes[i].first) + ", p " + std::to_string(p);
+      r.params.seed = 31 * i + static_cast<uint64_t>(100 * p);
+      r.params.top_p = p;
+      r.params.temperature = i % 2 ? 0.6 : 1.0;
+      r.logits = random_logits(vocab, static_cast<uint32_t>(i + 40));
+      shapes[i].second(r.logits);
+      requests.push_back(std::move(r));
+    }
+  }
+  return requests;
+}
+
+TEST(Sampler, a_nucleus_with_ties_masks_and_spikes_chooses_the_token_of_the_cpu) {
+  NEEDS_GPU();
+  for (int vocab : {7, 1003, 20000}) {
+    SamplerRig rig(shape_of(vocab, vocab));
+    std::vector<Request> requests = nucleus_rows(vocab);
+    for (uint64_t round = 0; round < 3; ++round) {
+      for (Request& r : requests) r.params.seed += 1000;
+      expect_all_meet(requests, rig.bind_and_run(requests), vocab);
+    }
+  }
+}
+
+TEST(Sampler, a_nucleus_has_the_tokens_that_an_exact_sum_keeps) {
+  NEEDS_GPU();
+  constexpr int kRows = 64;
+  SamplerRig rig(shape_of(kVocab, kVocab, kRows));
+  // Probabilities 1/2, 1/4, ...: what is drawn must lie in the nucleus, and all of the nucleus is drawn.
+  for (const auto& [p, kept] :
+       std::vector<std::pair<double, int>>{{0.49, 1}, {0.74, 2}, {0.76, 3}, {0.93, 4}}) {
+    std::vector<Request> requests(kRows);
+    for (int i = 0; i < kRows; ++i) {
+      Request& r = requests[i];
+      r.params.seed = i;
+      r.params.top_p = p;
+      r.logits.assign(kVocab, kNoLogit);
+      for (int rank = 0; rank < 40; ++rank) {
+        r.logits[(rank * 389 + 77) % kVocab] = -static_cast<float>(rank * std::log(2.0));
+      }
+    }
+    std::vector<int> drawn(kVocab);
+    for (const Outcome& o : rig.bind_and_run(requests)) ++drawn[o.token];
+    for (int rank = 0; rank < 40; ++rank) {
+      const int count = drawn[(rank * 389 + 77) % kVocab];
+      EXPECT_EQ(count > 0, rank < kept) << "p " << p << " rank " << rank;
+    }
+  }
 }
 
 TEST(Sampler, a_row_has_the_same_result_alone_and_in_company_bit_for_bit) {
