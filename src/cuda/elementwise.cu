@@ -27,9 +27,10 @@ __global__ void __launch_bounds__(kRowThreads)
   for (int i = threadIdx.x; i < hidden / kVector; i += kRowThreads) to[i] = from[i];
 }
 
-// Four an SM of Hopper's 132. Beyond as many rows a block takes several, and brings what the next one is made
-// of into the L2 cache while it works on this one.
-constexpr int kNormBlocksASm = 4, kNormBlocks = 132 * kNormBlocksASm;
+// Two an SM of Hopper's 132, where four would fit: fewer blocks with more rows each are faster. Beyond as
+// many rows a block takes several, and brings what the next one is made of into the L2 cache while it works
+// on this one.
+constexpr int kNormBlocksThatFit = 4, kNormBlocks = 132 * 2;
 
 __device__ __forceinline__ void prefetch_updates(const AddNorm& call, int row, int place) {
   const int64_t begin = int64_t{row} * call.hidden;
@@ -42,7 +43,7 @@ __device__ __forceinline__ void prefetch_updates(const AddNorm& call, int row, i
 }
 
 template <int kVectors>
-__global__ void __launch_bounds__(kRowThreads, kVectors < 4 ? kNormBlocksASm : 2)
+__global__ void __launch_bounds__(kRowThreads, kVectors < 4 ? kNormBlocksThatFit : 2)
     add_norm_kernel(const __grid_constant__ AddNorm call) {
   __shared__ float scratch[2][kRowThreads / 32];
   __shared__ RawRow<kVectors> weights[kRowThreads];  // a thread's own each; registers are for rows

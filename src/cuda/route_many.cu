@@ -300,7 +300,7 @@ void add_norm_route(const AddNormRoute& call, cudaStream_t stream) {
   const int warps = std::min(divided_up(rows, kClusters * rows_a_warp), kMaxWarps);
   // Up to four turns a warp; more would gain little on the router, and keep clusters that find no room
   // waiting.
-  const int turns = std::clamp(rows / (2 * kClusters * kMaxWarps * rows_a_warp), 1, 4);
+  const int turns = std::clamp(rows / (4 * kClusters * kMaxWarps * rows_a_warp), 1, 4);
   const int clusters = divided_up(rows, warps * rows_a_warp * turns);
   with_row_vectors(call.norm.hidden, [&](auto vectors) {
     if (rows_a_warp == 1) return launch_route<vectors(), 1>(call, warps, clusters, stream);
