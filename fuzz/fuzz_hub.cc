@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "hub/listing.h"
 #include "hub/partial_file.h"
-#include "hub/url.h"
+#include "net/url.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace outrider::hub;

@@ -5,9 +5,10 @@
 #include <spdlog/sinks/stdout_sinks.h>
 
 #include <atomic>
-#include <cctype>
 #include <memory>
 #include <mutex>
+
+#include "base/text.h"
 
 namespace outrider::log {
 namespace {
@@ -106,8 +107,7 @@ void write(Level level, std::string_view message, const std::source_location& wh
 void configure(const Options& options) { current().store(make_loggers(options)); }
 
 Level parse_level(std::string_view name, bool& known) {
-  std::string lower;
-  for (const char c : name) lower += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  const std::string lower = lower_case(name);
   known = true;
   if (lower == "debug" || lower == "trace") return Level::kDebug;
   if (lower == "info") return Level::kInfo;

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <map>
 
+#include "base/python_float.h"
+#include "base/text.h"
 #include "base/utf8.h"
 #include "chat/jinja_builtins.h"
 #include "chat/jinja_text.h"
@@ -176,29 +178,7 @@ Value title_words(const Value& value, const Arguments&, Budget& budget) {
 }
 
 Value escaped(const Value& value, const Arguments&, Budget& budget) {
-  std::string out;
-  for (const char c : text_of(value, budget)) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&#34;";
-        break;
-      case '\'':
-        out += "&#39;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
+  return escape_markup(text_of(value, budget), "&#34;");
 }
 
 Value join_items(const Value& value, const Arguments& arguments, Budget& budget) {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/python_float.h"
+#include "base/text.h"
 #include "base/utf8.h"
 #include "chat/python_json.h"
 
@@ -13,7 +15,6 @@ namespace {
 constexpr int kMaxNesting = 100;
 constexpr size_t kMaxWeight = size_t{64} << 20;
 constexpr size_t kMaxKeys = 2000;  // of dictionaries that need a look at each pair of keys
-constexpr std::string_view kDigits = "0123456789abcdef";
 
 int depth_above(int depth) {
   if (depth >= kMaxNesting) throw Error("lists and dictionaries are nested more than 100 deep");
@@ -37,10 +38,6 @@ std::string float_text(double value) {
 bool is_printable(uint32_t c) {
   return c >= 0x20 && !(c >= 0x7F && c <= 0xA0) && c != 0xAD && !(c >= 0x2000 && c <= 0x200F) &&
          !(c >= 0x2028 && c <= 0x202F) && c != 0x3000 && c != 0xFEFF;
-}
-
-void append_hex(std::string& out, uint32_t value, int digits) {
-  for (int shift = 4 * (digits - 1); shift >= 0; shift -= 4) out += kDigits[value >> shift & 0xF];
 }
 
 void append_reprs(std::string& out, const std::vector<Value>& items) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <unordered_map>
 
+#include "base/python_float.h"
 #include "base/utf8.h"
 #include "chat/python_json.h"
 

@@ -1,10 +1,8 @@
 #include "chat/python_json.h"
 
-#include <array>
-#include <charconv>
-#include <cmath>
-
 #include "base/error.h"
+#include "base/python_float.h"
+#include "base/text.h"
 #include "base/utf8.h"
 #include "chat/llama4_chat.h"
 
@@ -14,9 +12,8 @@ namespace {
 constexpr int kMaxDepth = 256;
 
 void append_hex_escape(std::string& out, uint32_t code_unit) {
-  constexpr std::string_view kDigits = "0123456789abcdef";
   out += "\\u";
-  for (int shift = 12; shift >= 0; shift -= 4) out += kDigits[code_unit >> shift & 0xF];
+  append_hex(out, code_unit, 4);
 }
 
 // The letter of a two-character escape, 0 when there is none.
@@ -146,32 +143,6 @@ void append_python_string(std::string& out, std::string_view text, bool ensure_a
     text.remove_prefix(step.length);
   }
   out += '"';
-}
-
-std::string python_float(double value) {
-  if (std::isnan(value)) return "NaN";
-  if (std::isinf(value)) return value < 0 ? "-Infinity" : "Infinity";
-  std::array<char, 32> buffer;
-  const auto end =
-      std::to_chars(buffer.begin(), buffer.end(), std::abs(value), std::chars_format::scientific).ptr;
-  const std::string_view shortest(buffer.data(), end - buffer.data());  // d.ddde[+-]xx
-  const size_t e = shortest.find('e');
-  std::string digits(1, shortest[0]);
-  if (e > 2) digits += shortest.substr(2, e - 2);
-  int exponent = 0;
-  std::from_chars(shortest.data() + e + (shortest[e + 1] == '+' ? 2 : 1), end, exponent);
-
-  std::string out = std::signbit(value) ? "-" : "";
-  const int count = static_cast<int>(digits.size());
-  if (exponent < -4 || exponent >= 16) {
-    out += digits[0];
-    if (count > 1) out += "." + digits.substr(1);
-    const std::string size = std::to_string(std::abs(exponent));
-    return out + (exponent < 0 ? "e-" : "e+") + (size.size() < 2 ? "0" : "") + size;
-  }
-  if (exponent < 0) return out + "0." + std::string(-exponent - 1, '0') + digits;
-  if (count <= exponent + 1) return out + digits + std::string(exponent + 1 - count, '0') + ".0";
-  return out + digits.substr(0, exponent + 1) + "." + digits.substr(exponent + 1);
 }
 
 std::string python_json(const Json& value, int indent, bool ensure_ascii) {

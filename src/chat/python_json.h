@@ -1,4 +1,4 @@
-// Python's spelling of JSON values, piece by piece.
+// Python's json.dumps of strings.
 #pragma once
 
 #include <string>
@@ -8,8 +8,5 @@ namespace outrider::chat {
 
 // With its quotes. What is not UTF-8 in `text` becomes U+FFFD.
 void append_python_string(std::string& out, std::string_view text, bool ensure_ascii);
-
-// repr(value): the shortest digits that read back as `value`, exponents below -4 and from 16 on.
-std::string python_float(double value);
 
 }  // namespace outrider::chat

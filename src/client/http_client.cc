@@ -4,17 +4,17 @@
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/connect.hpp>
 #include <boost/asio/redirect_error.hpp>
-#include <boost/asio/ssl/host_name_verification.hpp>
-#include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
-#include <cctype>
 #include <optional>
 
 #include "base/error.h"
+#include "base/text.h"
+#include "net/failure.h"
+#include "net/stream.h"
 
 namespace outrider::client {
 namespace {
@@ -33,96 +33,42 @@ constexpr std::chrono::seconds kKeepAlive{60};
 std::string kind_of(const error_code& error) {
   if (error == asio::error::connection_refused) return "connection refused";
   if (error == asio::error::connection_reset || error == asio::error::broken_pipe) return "connection reset";
-  if (error == asio::error::eof || error == http::error::partial_message ||
-      error == http::error::end_of_stream || error == asio::ssl::error::stream_truncated) {
-    return "connection closed before the answer was complete";
-  }
-  if (error.category() == http::make_error_code(http::error::bad_version).category())
-    return "answer is not HTTP";
   if (error.category() == asio::error::get_ssl_category()) return "TLS failed";
-  return error.message();
+  return net::failure_words(error);
 }
 
 [[noreturn]] void fail(const error_code& error) { throw ExchangeError(kind_of(error), error.message()); }
 
-bool same_name(const std::string& a, const std::string& b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                    [](unsigned char x, unsigned char y) { return std::tolower(x) == std::tolower(y); });
-}
-
 }  // namespace
 
-Url parse_url(const std::string& text, const std::string& option) {
-  Url url;
-  std::string rest;
-  if (text.starts_with("http://")) {
-    rest = text.substr(7);
-  } else if (text.starts_with("https://")) {
-    rest = text.substr(8);
-    url.tls = true;
-  } else {
+net::Url parse_url(const std::string& text, const std::string& option) {
+  if (!text.starts_with("http://") && !text.starts_with("https://"))
     throw UsageError("argument " + option + ": " + text + " begins neither with http:// nor https://");
-  }
-  const size_t slash = std::min(rest.find('/'), rest.size());
-  url.path = rest.substr(slash);
-  const std::string authority = rest.substr(0, slash);
-  const size_t bracket = authority.find(']');
-  const size_t colon = authority.find(':', bracket == std::string::npos ? 0 : bracket);
-  url.host = authority.substr(0, colon);
-  if (bracket != std::string::npos && url.host.front() == '[') url.host = authority.substr(1, bracket - 1);
-  url.port = colon == std::string::npos ? (url.tls ? "443" : "80") : authority.substr(colon + 1);
-  const bool digits = !url.port.empty() && std::all_of(url.port.begin(), url.port.end(),
-                                                       [](unsigned char c) { return std::isdigit(c) != 0; });
-  const bool clean =
-      std::all_of(text.begin(), text.end(), [](unsigned char c) { return c > 0x20 && c != 0x7f; });
-  if (url.host.empty() || !digits || !clean || authority.find('@') != std::string::npos) {
+  std::optional<net::Url> url = net::parse_url(text);
+  if (!url || !url->user_info.empty())
     throw UsageError("argument " + option + ": " + text + " is no address of a server");
-  }
-  return url;
+  if (url->target == "/") url->target.clear();
+  return *std::move(url);
 }
 
 class HttpClient::Connection {
  public:
-  Connection(asio::io_context& io, const Url& server, asio::ssl::context& context) : socket_(io) {
-    if (server.tls) tls_.emplace(socket_, context);
-  }
+  // `tls` null: plain HTTP.
+  Connection(asio::io_context& io, const net::TlsContext& tls) : stream_(tcp::socket(io), tls) {}
 
-  asio::awaitable<void> open(const Url& server, const std::vector<tcp::endpoint>& addresses) {
-    co_await asio::async_connect(socket_, addresses, asio::use_awaitable);
-    socket_.set_option(tcp::no_delay(true));
-    if (!tls_) co_return;
-    SSL_set_tlsext_host_name(tls_->native_handle(), server.host.c_str());
-    tls_->set_verify_callback(asio::ssl::host_name_verification(server.host));
-    co_await tls_->async_handshake(asio::ssl::stream_base::client, asio::use_awaitable);
-  }
-
-  asio::awaitable<void> write(const std::string& text) {
-    if (tls_) {
-      co_await asio::async_write(*tls_, asio::buffer(text), asio::use_awaitable);
-    } else {
-      co_await asio::async_write(socket_, asio::buffer(text), asio::use_awaitable);
-    }
-  }
-
-  // 0 at the end of the stream.
-  asio::awaitable<size_t> read(asio::mutable_buffer space) {
-    error_code error;
-    size_t count = 0;
-    if (tls_) {
-      count = co_await tls_->async_read_some(space, asio::redirect_error(asio::use_awaitable, error));
-    } else {
-      count = co_await socket_.async_read_some(space, asio::redirect_error(asio::use_awaitable, error));
-    }
-    if (error == asio::error::eof) co_return 0;
-    if (error) throw system_error(error);
-    co_return count;
+  asio::awaitable<void> open(const net::Url& server, const std::vector<tcp::endpoint>& addresses) {
+    co_await asio::async_connect(stream_.socket(), addresses, asio::use_awaitable);
+    stream_.socket().set_option(tcp::no_delay(true));
+    if (!stream_.is_tls()) co_return;
+    stream_.expect_host(server.host);
+    co_await stream_.async_handshake(asio::ssl::stream_base::client, asio::use_awaitable);
   }
 
   // Sends `request` and reads its answer. `started`: a byte of the answer has come. True when another request
   // may follow. Throws system_error.
   asio::awaitable<bool> exchange(const std::string& request, const BodySink& sink, Answer& answer,
                                  bool& started) {
-    co_await write(request);
+    co_await asio::async_write(stream_, asio::buffer(request), asio::use_awaitable);
     http::response_parser<http::string_body> parser;
     parser.eager(true);
     parser.header_limit(kMaxHeaderBytes);
@@ -153,6 +99,16 @@ class HttpClient::Connection {
   Clock::time_point last_used;
 
  private:
+  // 0 at the end of the stream.
+  asio::awaitable<size_t> read(asio::mutable_buffer space) {
+    error_code error;
+    const size_t count =
+        co_await stream_.async_read_some(space, asio::redirect_error(asio::use_awaitable, error));
+    if (error == asio::error::eof) co_return 0;
+    if (error) throw system_error(error);
+    co_return count;
+  }
+
   static void hand_on(http::response_parser<http::string_body>& parser, Answer& answer, const BodySink& sink,
                       Clock::time_point now) {
     if (!parser.is_header_done()) return;
@@ -165,30 +121,23 @@ class HttpClient::Connection {
     body.clear();
   }
 
-  tcp::socket socket_;
-  std::optional<asio::ssl::stream<tcp::socket&>> tls_;
+  net::Stream<tcp::socket> stream_;
 };
 
-HttpClient::HttpClient(asio::io_context& io, const Url& server, bool insecure)
-    : io_(io), server_(server), tls_(asio::ssl::context::tls_client) {
-  if (!server.tls) return;
-  tls_.set_default_verify_paths();
-  tls_.set_verify_mode(insecure ? asio::ssl::verify_none : asio::ssl::verify_peer);
-}
+HttpClient::HttpClient(asio::io_context& io, const net::Url& server, bool insecure)
+    : io_(io), server_(server), tls_(server.tls ? net::make_client_tls_context(insecure) : nullptr) {}
 
 HttpClient::~HttpClient() = default;
 
 std::string HttpClient::request_text(const std::string& method, const std::string& path,
                                      const Headers& headers, const std::string& body) const {
-  const std::string host =
-      server_.host.find(':') == std::string::npos ? server_.host : "[" + server_.host + "]";
-  Headers all = {{"Host", host + ":" + server_.port}, {"Accept", "*/*"}};
+  Headers all = {{"Host", server_.host_and_port()}, {"Accept", "*/*"}};
   if (!body.empty()) {
     all.emplace_back("Content-Type", "application/json");
     all.emplace_back("Content-Length", std::to_string(body.size()));
   }
   for (const auto& header : headers) {
-    std::erase_if(all, [&](const auto& other) { return same_name(other.first, header.first); });
+    std::erase_if(all, [&](const auto& other) { return equals_ignoring_case(other.first, header.first); });
     all.push_back(header);
   }
   std::string text = method + " " + path + " HTTP/1.1\r\n";
@@ -211,35 +160,31 @@ asio::awaitable<HttpClient::ConnectionPtr> HttpClient::connect() {
     const auto found = co_await resolver.async_resolve(server_.host, server_.port, asio::use_awaitable);
     addresses_.assign(found.begin(), found.end());
   }
-  auto connection = std::make_unique<Connection>(io_, server_, tls_);
+  auto connection = std::make_unique<Connection>(io_, tls_);
   co_await connection->open(server_, addresses_);
   co_return connection;
 }
 
 asio::awaitable<Answer> HttpClient::exchange(const std::string& request, const BodySink& sink) {
   ConnectionPtr connection = take_idle();
-  const bool is_kept = connection != nullptr;
+  bool is_kept = connection != nullptr;
   Answer answer;
   bool started = false;
-  error_code failure;
-  try {
-    if (!is_kept) connection = co_await connect();
-    const bool reusable = co_await connection->exchange(request, sink, answer, started);
-    if (reusable) idle_.push_back(std::move(connection));
-  } catch (const system_error& error) {
-    failure = error.code();
+  while (true) {
+    error_code failure;
+    try {
+      if (connection == nullptr) connection = co_await connect();
+      const bool reusable = co_await connection->exchange(request, sink, answer, started);
+      if (reusable) idle_.push_back(std::move(connection));
+      co_return answer;
+    } catch (const system_error& error) {
+      failure = error.code();
+    }
+    // The server may have closed a kept connection while nothing was sent.
+    if (!is_kept || started) fail(failure);
+    is_kept = false;
+    connection.reset();
   }
-  if (!failure) co_return answer;
-  if (!is_kept || started) fail(failure);
-  connection.reset();
-  try {
-    connection = co_await connect();
-    const bool reusable = co_await connection->exchange(request, sink, answer, started);
-    if (reusable) idle_.push_back(std::move(connection));
-  } catch (const system_error& error) {
-    fail(error.code());
-  }
-  co_return answer;
 }
 
 }  // namespace outrider::client

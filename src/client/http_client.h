@@ -4,7 +4,6 @@
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/ssl/context.hpp>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -14,17 +13,14 @@
 #include <utility>
 #include <vector>
 
+#include "net/tls.h"
+#include "net/url.h"
+
 namespace outrider::client {
 
-struct Url {
-  bool tls = false;
-  std::string host;  // without the brackets of an IPv6 address
-  std::string port;
-  std::string path;  // "" or "/..."
-};
-
-// http:// or https://. Throws UsageError that names `option`.
-Url parse_url(const std::string& text, const std::string& option);
+// A server's http:// or https:// address; its target stands before every path and is "" or "/...". Throws
+// UsageError that names `option`.
+net::Url parse_url(const std::string& text, const std::string& option);
 
 struct Answer {
   unsigned status = 0;
@@ -52,7 +48,7 @@ class HttpClient {
       std::function<void(const Answer& answer, std::string_view bytes, Clock::time_point arrived)>;
 
   // `insecure`: certificates are not checked.
-  HttpClient(boost::asio::io_context& io, const Url& server, bool insecure);
+  HttpClient(boost::asio::io_context& io, const net::Url& server, bool insecure);
   ~HttpClient();
 
   // The text of a request, ready to be sent. `path` is the whole target. Later headers of the same name win.
@@ -71,8 +67,8 @@ class HttpClient {
   ConnectionPtr take_idle();
 
   boost::asio::io_context& io_;
-  const Url server_;
-  boost::asio::ssl::context tls_;
+  const net::Url server_;
+  const net::TlsContext tls_;                              // null: plain HTTP
   std::vector<boost::asio::ip::tcp::endpoint> addresses_;  // once resolved
   std::vector<ConnectionPtr> idle_;                        // the last used at the back
 };

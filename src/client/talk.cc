@@ -47,7 +47,7 @@ class Talk {
         url_(parse_url(options.url, "--url")),
         client_(io_, url_, /*insecure=*/false),
         to_terminal_(isatty(STDOUT_FILENO) != 0) {
-    if (url_.path.ends_with('/')) url_.path.pop_back();
+    if (url_.target.ends_with('/')) url_.target.pop_back();
     if (!options.api_key.empty()) headers_.emplace_back("Authorization", "Bearer " + options.api_key);
     if (!options.system_prompt.empty()) add_turn("system", options.system_prompt);
     model_ = options.model_name.empty() ? first_model() : options.model_name;
@@ -129,7 +129,7 @@ class Talk {
       if (answer.status == 200) return take(bytes);
       if (error_body.size() < 65536) error_body += bytes;
     };
-    const std::string request = client_.request_text(method, url_.path + path, headers_, body);
+    const std::string request = client_.request_text(method, url_.target + path, headers_, body);
     Answer answer;
     std::exception_ptr failure;
     bool stopped = false;
@@ -162,7 +162,7 @@ class Talk {
   }
 
   const config::ClientOptions& options_;
-  Url url_;
+  net::Url url_;
   asio::io_context io_;
   HttpClient client_;
   const bool to_terminal_;

@@ -59,8 +59,8 @@ std::string excerpt(const std::string* text) {
 
 }  // namespace
 
-Url hub_url(const Settings& settings, const std::string& path) {
-  Url url = settings.endpoint;
+net::Url hub_url(const Settings& settings, const std::string& path) {
+  net::Url url = settings.endpoint;
   url.target = url.target == "/" ? path : url.target + path;
   return url;
 }

@@ -31,7 +31,7 @@ struct Asked {
 void check_answer(const Answer& answer, const Asked& asked, const Settings& settings);
 
 // Address below the hub's endpoint. `path` is encoded and begins with '/'.
-Url hub_url(const Settings& settings, const std::string& path);
+net::Url hub_url(const Settings& settings, const std::string& path);
 
 // Counts failures in a row and waits between tries: a twentieth of the time limit, then twice as long each
 // time.

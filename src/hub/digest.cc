@@ -4,6 +4,8 @@
 
 #include <new>
 
+#include "base/text.h"
+
 namespace outrider::hub {
 
 struct Digest::State {
@@ -29,12 +31,8 @@ std::string Digest::finish() {
   unsigned char bytes[EVP_MAX_MD_SIZE];
   unsigned count = 0;
   EVP_DigestFinal_ex(state_->context, bytes, &count);
-  constexpr char kHex[] = "0123456789abcdef";
   std::string text;
-  for (unsigned i = 0; i < count; ++i) {
-    text += kHex[bytes[i] >> 4];
-    text += kHex[bytes[i] & 15];
-  }
+  for (unsigned i = 0; i < count; ++i) append_hex(text, bytes[i], 2);
   return text;
 }
 

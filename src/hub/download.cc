@@ -32,14 +32,14 @@ struct Job {
   RemoteFile file;
   std::unique_ptr<PartialFile> part;
   std::mutex mutex;
-  std::optional<Url> location;  // where the hub redirected to: its storage
-  bool is_verified = false;     // guarded by Fetcher::mutex_
+  std::optional<net::Url> location;  // where the hub redirected to: its storage
+  bool is_verified = false;          // guarded by Fetcher::mutex_
 
-  std::optional<Url> known_location() {
+  std::optional<net::Url> known_location() {
     const std::lock_guard lock(mutex);
     return location;
   }
-  void set_location(std::optional<Url> url) {
+  void set_location(std::optional<net::Url> url) {
     const std::lock_guard lock(mutex);
     location = std::move(url);
   }
@@ -215,8 +215,8 @@ class Fetcher {
 
   // One request and as much of its body as comes.
   void transfer(HttpClient& client, Job& job, PartialFile::Claim& claim, std::vector<char>& buffer) {
-    const std::optional<Url> known = job.known_location();
-    const Url url =
+    const std::optional<net::Url> known = job.known_location();
+    const net::Url url =
         known ? *known : file_url(settings_, download_.id, download_.listing.commit, job.file.name);
     const bool whole = claim.begin == 0 && claim.end == job.part->size();
     Headers headers;
@@ -327,9 +327,9 @@ class Fetcher {
 
 }  // namespace
 
-Url file_url(const Settings& settings, const std::string& id, const std::string& commit,
-             const std::string& file) {
-  return hub_url(settings, "/" + id + "/resolve/" + commit + "/" + encode_path(file, /*keep_slashes=*/false));
+net::Url file_url(const Settings& settings, const std::string& id, const std::string& commit,
+                  const std::string& file) {
+  return hub_url(settings, "/" + id + "/resolve/" + commit + "/" + net::encode_segment(file));
 }
 
 void run_download(const Download& download, const RepoCache& cache, const Settings& settings) {

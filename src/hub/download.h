@@ -1,5 +1,8 @@
-// Fetches the files of a listing into the cache: several connections, pieces of large files side by side,
-// each file hashed while it arrives.
+// Fetches the files of a listing into the cache. Threads with a connection each take pieces of the missing
+// files in order; others hash the gapless beginnings, so that the last byte is checked when it comes. A file
+// arrives as blobs/HASH.outrider.incomplete (partial_file.h); when its hash is right it is renamed to it and
+// linked into snapshots/COMMIT. refs/BRANCH is written last. huggingface_hub's own lock files guard all of
+// it.
 #pragma once
 
 #include <string>
@@ -18,8 +21,8 @@ struct Download {
 };
 
 // The address of one file of a commit.
-Url file_url(const Settings& settings, const std::string& id, const std::string& commit,
-             const std::string& file);
+net::Url file_url(const Settings& settings, const std::string& id, const std::string& commit,
+                  const std::string& file);
 
 // Throws StartupError. What has come by then is kept for the next time.
 void run_download(const Download& download, const RepoCache& cache, const Settings& settings);

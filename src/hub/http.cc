@@ -1,27 +1,24 @@
 #include "hub/http.h"
 
 #include <openssl/evp.h>
-#include <openssl/ssl.h>
 
 #include <algorithm>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/connect.hpp>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/address.hpp>
 #include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/ssl/context.hpp>
-#include <boost/asio/ssl/host_name_verification.hpp>
-#include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http/buffer_body.hpp>
 #include <boost/beast/http/empty_body.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/read.hpp>
-#include <cctype>
 #include <chrono>
 
 #include "base/error.h"
+#include "base/text.h"
+#include "net/failure.h"
+#include "net/stream.h"
 
 namespace outrider::hub {
 namespace {
@@ -36,21 +33,6 @@ constexpr size_t kMaxHeaderBytes = 64 << 10;
 constexpr size_t kMaxKept = 4;
 constexpr int kMaxRedirects = 5;
 
-std::string words_of(const error_code& error) {
-  if (error == asio::error::eof || error == http::error::partial_message ||
-      error == http::error::end_of_stream || error == asio::ssl::error::stream_truncated) {
-    return "connection closed before the answer was complete";
-  }
-  if (error.category() == http::make_error_code(http::error::bad_version).category())
-    return "answer is not HTTP";
-  return error.message();
-}
-
-bool same_name(const std::string& a, const char* b) {
-  return std::equal(a.begin(), a.end(), b, b + std::char_traits<char>::length(b),
-                    [](unsigned char x, unsigned char y) { return std::tolower(x) == std::tolower(y); });
-}
-
 std::string base64(const std::string& text) {
   std::string out((text.size() + 2) / 3 * 4 + 1, '\0');  // with the zero at the end
   const int count =
@@ -60,7 +42,7 @@ std::string base64(const std::string& text) {
   return out;
 }
 
-std::string proxy_line(const Url& proxy) {
+std::string proxy_line(const net::Url& proxy) {
   return proxy.user_info.empty() ? "" : "Proxy-Authorization: Basic " + base64(proxy.user_info) + "\r\n";
 }
 
@@ -68,40 +50,27 @@ std::string proxy_line(const Url& proxy) {
 
 const std::string* Answer::find(const char* name) const {
   for (const auto& [key, value] : headers) {
-    if (same_name(key, name)) return &value;
+    if (equals_ignoring_case(key, name)) return &value;
   }
   return nullptr;
 }
 
-struct HttpClient::Shared {
-  asio::ssl::context tls{asio::ssl::context::tls_client};
-
-  Shared() {
-    tls.set_options(asio::ssl::context::default_workarounds | asio::ssl::context::no_sslv2 |
-                    asio::ssl::context::no_sslv3 | asio::ssl::context::no_tlsv1 |
-                    asio::ssl::context::no_tlsv1_1);
-    tls.set_default_verify_paths();  // SSL_CERT_FILE and SSL_CERT_DIR, else the system's
-    tls.set_verify_mode(asio::ssl::verify_peer);
-  }
-};
-
 // To one origin, straight or through a proxy.
 class HttpClient::Connection {
  public:
-  Connection(const Settings& settings, const std::atomic<bool>& stop, asio::ssl::context& tls, const Url& url)
+  Connection(const Settings& settings, const std::atomic<bool>& stop, const net::TlsContext& tls,
+             const net::Url& url)
       : settings_(settings),
         stop_(stop),
         origin_(url),
-        proxy_(proxy_for(settings.proxies, url)),
-        socket_(io_) {
-    if (url.tls) tls_.emplace(socket_, tls);
-  }
+        proxy_(net::proxy_for(settings.proxies, url)),
+        stream_(tcp::socket(io_), url.tls ? tls : nullptr) {}
 
-  const Url& origin() const { return origin_; }
+  const net::Url& origin() const { return origin_; }
   bool is_idle() const { return is_idle_; }
 
   void open() {
-    const Url& peer = proxy_ != nullptr ? *proxy_ : origin_;
+    const net::Url& peer = proxy_ != nullptr ? *proxy_ : origin_;
     const std::string to = (proxy_ != nullptr ? "proxy " : "") + peer.authority();
     tcp::resolver resolver(io_);
     tcp::resolver::results_type found;
@@ -113,10 +82,11 @@ class HttpClient::Connection {
                              });
     });
     wait("connecting to " + to, [&](error_code& result) {
-      asio::async_connect(socket_, found, [&](error_code error, const tcp::endpoint&) { result = error; });
+      asio::async_connect(stream_.socket(), found,
+                          [&](error_code error, const tcp::endpoint&) { result = error; });
     });
-    socket_.set_option(tcp::no_delay(true));
-    if (!tls_) return;
+    stream_.socket().set_option(tcp::no_delay(true));
+    if (!stream_.is_tls()) return;
     if (proxy_ != nullptr) open_tunnel();
     shake_hands();
   }
@@ -124,16 +94,11 @@ class HttpClient::Connection {
   // True when a byte of the answer came before an error.
   bool has_answered() const { return has_answered_; }
 
-  Answer exchange(const std::string& method, const Url& url, const Headers& headers) {
+  Answer exchange(const std::string& method, const net::Url& url, const Headers& headers) {
     is_idle_ = has_answered_ = false;
     const std::string text = request_text(method, url, headers);
     wait("sending to " + origin_.authority(), [&](error_code& result) {
-      const auto done = [&](error_code error, size_t) { result = error; };
-      if (tls_) {
-        asio::async_write(*tls_, asio::buffer(text), done);
-      } else {
-        asio::async_write(socket_, asio::buffer(text), done);
-      }
+      asio::async_write(stream_, asio::buffer(text), [&](error_code error, size_t) { result = error; });
     });
     parser_.emplace();
     parser_->header_limit(kMaxHeaderBytes);
@@ -141,15 +106,10 @@ class HttpClient::Connection {
     if (method == "HEAD") parser_->skip(true);
     buffer_.clear();
     wait(origin_.authority(), [&](error_code& result) {
-      const auto done = [&](error_code error, size_t count) {
+      http::async_read_header(stream_, buffer_, *parser_, [&](error_code error, size_t count) {
         has_answered_ = count > 0 || buffer_.size() > 0;
         result = error;
-      };
-      if (tls_) {
-        http::async_read_header(*tls_, buffer_, *parser_, done);
-      } else {
-        http::async_read_header(socket_, buffer_, *parser_, done);
-      }
+      });
     });
     Answer answer{.status = parser_->get().result_int(), .headers = {}, .url = url};
     for (const auto& field : parser_->get()) {
@@ -165,14 +125,9 @@ class HttpClient::Connection {
       body.data = data;
       body.size = count;
       wait(origin_.authority(), [&](error_code& result) {
-        const auto done = [&](error_code error, size_t) {
+        http::async_read_some(stream_, buffer_, *parser_, [&](error_code error, size_t) {
           result = error == http::error::need_buffer ? error_code() : error;
-        };
-        if (tls_) {
-          http::async_read_some(*tls_, buffer_, *parser_, done);
-        } else {
-          http::async_read_some(socket_, buffer_, *parser_, done);
-        }
+        });
       });
       const size_t got = count - body.size;
       note_end();
@@ -182,8 +137,8 @@ class HttpClient::Connection {
   }
 
  private:
-  std::string request_text(const std::string& method, const Url& url, const Headers& headers) const {
-    const bool whole = proxy_ != nullptr && !tls_;
+  std::string request_text(const std::string& method, const net::Url& url, const Headers& headers) const {
+    const bool whole = proxy_ != nullptr && !stream_.is_tls();
     std::string text = method + " " + (whole ? url.text() : url.target) +
                        " HTTP/1.1\r\nHost: " + url.authority() +
                        "\r\nUser-Agent: outrider\r\nAccept: */*\r\nAccept-Encoding: identity\r\n";
@@ -196,20 +151,20 @@ class HttpClient::Connection {
   }
 
   void open_tunnel() {
-    const std::string name =
-        origin_.host.find(':') == std::string::npos ? origin_.host : "[" + origin_.host + "]";
-    const std::string to = name + ":" + origin_.port;
+    const std::string to = origin_.host_and_port();
     const std::string text =
         "CONNECT " + to + " HTTP/1.1\r\nHost: " + to + "\r\n" + proxy_line(*proxy_) + "\r\n";
     wait("sending to the proxy", [&](error_code& result) {
-      asio::async_write(socket_, asio::buffer(text), [&](error_code error, size_t) { result = error; });
+      asio::async_write(stream_.socket(), asio::buffer(text),
+                        [&](error_code error, size_t) { result = error; });
     });
     http::response_parser<http::empty_body> parser;
     parser.header_limit(kMaxHeaderBytes);
     parser.skip(true);
     boost::beast::flat_buffer buffer;
     wait("the proxy", [&](error_code& result) {
-      http::async_read_header(socket_, buffer, parser, [&](error_code error, size_t) { result = error; });
+      http::async_read_header(stream_.socket(), buffer, parser,
+                              [&](error_code error, size_t) { result = error; });
     });
     const unsigned status = parser.get().result_int();
     if (status / 100 == 2 && buffer.size() == 0) return;
@@ -220,16 +175,13 @@ class HttpClient::Connection {
   }
 
   void shake_hands() {
-    error_code is_name;
-    asio::ip::make_address(origin_.host, is_name);
-    if (is_name) SSL_set_tlsext_host_name(tls_->native_handle(), origin_.host.c_str());
-    tls_->set_verify_callback(asio::ssl::host_name_verification(origin_.host));
+    stream_.expect_host(origin_.host);
     try {
       wait("TLS with " + origin_.authority(), [&](error_code& result) {
-        tls_->async_handshake(asio::ssl::stream_base::client, [&](error_code error) { result = error; });
+        stream_.async_handshake(asio::ssl::stream_base::client, [&](error_code error) { result = error; });
       });
     } catch (const TransferError&) {
-      const long verdict = SSL_get_verify_result(tls_->native_handle());
+      const long verdict = stream_.certificate_verdict();
       if (verdict == X509_V_OK) throw;
       throw StartupError("the certificate of " + origin_.authority() +
                          " is not trusted: " + X509_verify_cert_error_string(verdict) +
@@ -256,11 +208,11 @@ class HttpClient::Connection {
       const bool too_late = Clock::now() >= limit;
       if (!too_late && !stop_) continue;
       error_code ignored;
-      socket_.close(ignored);
+      stream_.socket().close(ignored);
       io_.run();
       throw TransferError(what + ": " + (too_late ? "no byte for " + seconds() + " s" : "given up"));
     }
-    if (result) throw TransferError(what + ": " + words_of(result));
+    if (result) throw TransferError(what + ": " + net::failure_words(result));
   }
 
   std::string seconds() const {
@@ -270,22 +222,21 @@ class HttpClient::Connection {
 
   const Settings& settings_;
   const std::atomic<bool>& stop_;
-  const Url origin_;
-  const Url* const proxy_;
+  const net::Url origin_;
+  const net::Url* const proxy_;
   asio::io_context io_{1};
-  tcp::socket socket_;
-  std::optional<asio::ssl::stream<tcp::socket&>> tls_;
+  net::Stream<tcp::socket> stream_;
   boost::beast::flat_buffer buffer_;
   std::optional<http::response_parser<http::buffer_body>> parser_;
   bool is_idle_ = false, has_answered_ = false;
 };
 
 HttpClient::HttpClient(const Settings& settings, const std::atomic<bool>& stop)
-    : settings_(settings), stop_(stop), shared_(std::make_unique<Shared>()) {}
+    : settings_(settings), stop_(stop), tls_(net::make_client_tls_context(/*insecure=*/false)) {}
 
 HttpClient::~HttpClient() = default;
 
-HttpClient::Connection& HttpClient::connect(const Url& url, bool& is_kept) {
+HttpClient::Connection& HttpClient::connect(const net::Url& url, bool& is_kept) {
   current_ = nullptr;
   std::erase_if(kept_, [](const auto& connection) { return !connection->is_idle(); });
   const auto found = std::find_if(kept_.begin(), kept_.end(), [&](const auto& connection) {
@@ -297,13 +248,13 @@ HttpClient::Connection& HttpClient::connect(const Url& url, bool& is_kept) {
     return *kept_.back();
   }
   if (kept_.size() >= kMaxKept) kept_.erase(kept_.begin());
-  auto connection = std::make_unique<Connection>(settings_, stop_, shared_->tls, url);
+  auto connection = std::make_unique<Connection>(settings_, stop_, tls_, url);
   connection->open();
   kept_.push_back(std::move(connection));
   return *kept_.back();
 }
 
-Answer HttpClient::open(const std::string& method, const Url& url, const Headers& headers) {
+Answer HttpClient::open(const std::string& method, const net::Url& url, const Headers& headers) {
   bool is_kept = false;
   Connection* connection = &connect(url, is_kept);
   Answer answer;
@@ -319,7 +270,7 @@ Answer HttpClient::open(const std::string& method, const Url& url, const Headers
   return answer;
 }
 
-Answer HttpClient::follow(const std::string& method, const Url& url, const Headers& headers, bool stay) {
+Answer HttpClient::follow(const std::string& method, const net::Url& url, const Headers& headers, bool stay) {
   constexpr size_t kMaxSkipped = 64 << 10;
   Answer answer = open(method, url, headers);
   for (int i = 0; i < kMaxRedirects; ++i) {
@@ -327,7 +278,7 @@ Answer HttpClient::follow(const std::string& method, const Url& url, const Heade
                            answer.status == 307 || answer.status == 308;
     const std::string* location = answer.find("Location");
     if (!redirects || location == nullptr) return answer;
-    const std::optional<Url> next = resolve_location(answer.url, *location);
+    const std::optional<net::Url> next = net::resolve_location(answer.url, *location);
     if (!next) throw StartupError(answer.url.authority() + " redirects to an address that is not followed");
     if (stay && !same_origin(*next, answer.url)) return answer;
     read_all(kMaxSkipped);

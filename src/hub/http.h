@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "hub/settings.h"
-#include "hub/url.h"
+#include "net/tls.h"
 
 namespace outrider::hub {
 
@@ -27,7 +27,7 @@ using Headers = std::vector<std::pair<std::string, std::string>>;
 struct Answer {
   unsigned status = 0;
   Headers headers;
-  Url url;  // who answered
+  net::Url url;  // who answered
 
   // Null where there is none. Names in any case.
   const std::string* find(const char* name) const;
@@ -42,9 +42,9 @@ class HttpClient {
   // Sends one request and reads the head of its answer. The token goes to the hub's own origin alone. Throws
   // TransferError; StartupError where another try cannot help: a certificate that is not trusted, a proxy
   // that refuses.
-  Answer open(const std::string& method, const Url& url, const Headers& headers);
+  Answer open(const std::string& method, const net::Url& url, const Headers& headers);
   // The same and what it redirects to, at most 5 times. `stay`: not to other origins.
-  Answer follow(const std::string& method, const Url& url, const Headers& headers, bool stay);
+  Answer follow(const std::string& method, const net::Url& url, const Headers& headers, bool stay);
   // Some bytes of the last answer's body. 0 at its end. Throws TransferError.
   size_t read(char* data, size_t count);
   // The rest of the body. Throws TransferError above `limit` bytes.
@@ -52,13 +52,12 @@ class HttpClient {
 
  private:
   class Connection;
-  struct Shared;
 
-  Connection& connect(const Url& url, bool& is_kept);
+  Connection& connect(const net::Url& url, bool& is_kept);
 
   const Settings& settings_;
   const std::atomic<bool>& stop_;
-  std::unique_ptr<Shared> shared_;
+  net::TlsContext tls_;
   std::vector<std::unique_ptr<Connection>> kept_;  // at most one an origin; the last used at the back
   Connection* current_ = nullptr;
 };

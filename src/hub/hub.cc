@@ -46,8 +46,8 @@ class Repository {
   Download look() {
     Download download{request_.id, revision_, {}};
     const std::string what = "asking " + settings_.endpoint.authority() + " for " + request_.id;
-    const std::string path = "/api/models/" + request_.id + "/revision/" +
-                             encode_path(revision_, /*keep_slashes=*/false) + "?blobs=true";
+    const std::string path =
+        "/api/models/" + request_.id + "/revision/" + net::encode_segment(revision_) + "?blobs=true";
     const std::string json = retry(settings_, stop_, what, [&] {
       const Answer answer = client_.follow("GET", hub_url(settings_, path), {}, /*stay=*/false);
       check_answer(answer, {request_.id, revision_, ""}, settings_);
@@ -64,7 +64,7 @@ class Repository {
  private:
   // Mirrors' listings may lack sizes and hashes; the headers have them.
   void look_at(const std::string& commit, RemoteFile& file) {
-    const Url url = file_url(settings_, request_.id, commit, file.name);
+    const net::Url url = file_url(settings_, request_.id, commit, file.name);
     Answer answer = client_.follow("HEAD", url, {}, /*stay=*/true);
     if (answer.status / 100 == 3) answer.status = 200;  // to the storage, with the headers that count here
     check_answer(answer, {request_.id, revision_, file.name}, settings_);

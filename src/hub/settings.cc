@@ -1,13 +1,13 @@
 #include "hub/settings.h"
 
 #include <algorithm>
-#include <cctype>
 #include <charconv>
 #include <fstream>
 #include <initializer_list>
-#include <iterator>
+#include <string_view>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace outrider::hub {
 namespace {
@@ -25,9 +25,9 @@ std::string first_of(const Environment& environment, std::initializer_list<const
   return {};
 }
 
-bool is_true(std::string text) {
-  for (char& c : text) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-  return text == "1" || text == "ON" || text == "YES" || text == "TRUE";
+bool is_true(std::string_view text) {
+  constexpr std::string_view kWords[] = {"1", "on", "yes", "true"};
+  return std::ranges::any_of(kWords, [&](std::string_view word) { return equals_ignoring_case(text, word); });
 }
 
 fs::path expand_home(const std::string& text, const Environment& environment) {
@@ -45,11 +45,11 @@ fs::path home_folder(const Environment& environment) {
   return above / "huggingface";
 }
 
-std::optional<Url> read_proxy(const Environment& environment, std::initializer_list<const char*> names) {
+std::optional<net::Url> read_proxy(const Environment& environment, std::initializer_list<const char*> names) {
   std::string text = first_of(environment, names);
   if (text.empty()) return std::nullopt;
   if (text.find("://") == std::string::npos) text.insert(0, "http://");
-  std::optional<Url> url = parse_url(text);
+  std::optional<net::Url> url = net::parse_url(text);
   // The address may hold a password: it is not shown.
   if (!url || url->tls) {
     throw UsageError(std::string(*names.begin()) +
@@ -84,10 +84,7 @@ double read_timeout(const Environment& environment) {
 }  // namespace
 
 std::string checked_token(const std::string& token, const std::string& source) {
-  const auto is_space = [](unsigned char c) { return std::isspace(c) != 0; };
-  const auto begin = std::find_if_not(token.begin(), token.end(), is_space);
-  const auto end = std::find_if_not(token.rbegin(), std::make_reverse_iterator(begin), is_space).base();
-  std::string word(begin, end);
+  std::string word(trim(token));
   const bool is_clean =
       std::all_of(word.begin(), word.end(), [](unsigned char c) { return c > 0x20 && c < 0x7f; });
   if (!is_clean || word.size() > kMaxTokenBytes)
@@ -110,7 +107,7 @@ Settings read_settings(const Environment& environment) {
 
   std::string endpoint = first_of(environment, {"HF_ENDPOINT"});
   if (endpoint.empty()) endpoint = "https://huggingface.co";
-  const std::optional<Url> url = parse_url(endpoint);
+  const std::optional<net::Url> url = net::parse_url(endpoint);
   if (!url || !url->user_info.empty() || url->target.find('?') != std::string::npos) {
     throw UsageError("HF_ENDPOINT=" + endpoint + ": expected http://HOST or https://HOST");
   }

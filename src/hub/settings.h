@@ -5,7 +5,7 @@
 #include <map>
 #include <string>
 
-#include "hub/url.h"
+#include "net/url.h"
 
 namespace outrider::hub {
 
@@ -19,11 +19,11 @@ bool is_offline(const Environment& environment);
 
 // What asking the hub takes.
 struct Settings {
-  Url endpoint;         // its target is a prefix without a slash at the end, or "/"
+  net::Url endpoint;    // its target is a prefix without a slash at the end, or "/"
   std::string token;    // empty: none
   double timeout = 10;  // seconds without a byte before something is tried again
   int connections = 8;
-  Proxies proxies;
+  net::Proxies proxies;
 };
 
 // Reads HF_TOKEN, HF_TOKEN_PATH or HF_HOME/token, HF_ENDPOINT, HF_HUB_DOWNLOAD_TIMEOUT and *_PROXY. Throws

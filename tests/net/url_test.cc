@@ -1,8 +1,8 @@
-#include "hub/url.h"
+#include "net/url.h"
 
 #include <gtest/gtest.h>
 
-namespace outrider::hub {
+namespace outrider::net {
 namespace {
 
 TEST(Url, IsTakenApart) {
@@ -50,9 +50,9 @@ TEST(Url, AnOriginIsSchemeHostAndPort) {
   }
 }
 
-TEST(Url, PathsAreEncoded) {
-  EXPECT_EQ(encode_path("refs/pr/1", false), "refs%2Fpr%2F1");
-  EXPECT_EQ(encode_path("a b/c?d#e%\xc3\xa9", true), "a%20b/c%3Fd%23e%25%C3%A9");
+TEST(Url, ASegmentOfAPathIsEncodedWithItsSlashes) {
+  EXPECT_EQ(encode_segment("refs/pr/1"), "refs%2Fpr%2F1");
+  EXPECT_EQ(encode_segment("a b/c?d#e%\xc3\xa9"), "a%20b%2Fc%3Fd%23e%25%C3%A9");
 }
 
 TEST(Proxy, ExceptionsAreHostsSuffixesAndPorts) {
@@ -77,4 +77,4 @@ TEST(Proxy, ExceptionsAreHostsSuffixesAndPorts) {
 }
 
 }  // namespace
-}  // namespace outrider::hub
+}  // namespace outrider::net

@@ -1,11 +1,11 @@
-// Addresses of the hub, of what it redirects to and of proxies.
+// Addresses of servers, of what they redirect to and of proxies.
 #pragma once
 
 #include <optional>
 #include <string>
 #include <string_view>
 
-namespace outrider::hub {
+namespace outrider::net {
 
 struct Url {
   bool tls = false;
@@ -14,8 +14,9 @@ struct Url {
   std::string target;     // path and query, "/..." and never empty
   std::string user_info;  // "name:password", decoded; only proxies may have one
 
-  std::string authority() const;  // with the port unless it is the scheme's own
-  std::string text() const;       // without user_info
+  std::string host_and_port() const;  // "[::1]:8000"
+  std::string authority() const;      // with the port unless it is the scheme's own
+  std::string text() const;           // without user_info
 };
 
 // Empty for anything but http:// and https:// with a host, and for text that could break a request's lines.
@@ -27,8 +28,8 @@ std::optional<Url> resolve_location(const Url& base, std::string_view location);
 // A secret meant for one may be sent to the other.
 bool same_origin(const Url& a, const Url& b);
 
-// Percent-encodes all but unreserved characters; '/' too unless `keep_slashes`.
-std::string encode_path(std::string_view text, bool keep_slashes);
+// Percent-encodes all but unreserved characters: a path's text between two slashes.
+std::string encode_segment(std::string_view text);
 
 // HTTP_PROXY, HTTPS_PROXY, NO_PROXY.
 struct Proxies {
@@ -39,4 +40,4 @@ struct Proxies {
 // Null: straight to `url`.
 const Url* proxy_for(const Proxies& proxies, const Url& url);
 
-}  // namespace outrider::hub
+}  // namespace outrider::net

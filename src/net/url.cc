@@ -1,23 +1,19 @@
-#include "hub/url.h"
+#include "net/url.h"
 
 #include <algorithm>
 #include <cctype>
 
-namespace outrider::hub {
+#include "base/text.h"
+
+namespace outrider::net {
 namespace {
 
 // Signed addresses of CDNs take about 2 kB.
 constexpr size_t kMaxUrlBytes = 16 << 10;
 
-std::string lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return out;
-}
-
 int hex_value(char c) {
   if (c >= '0' && c <= '9') return c - '0';
-  const int letter = std::tolower(static_cast<unsigned char>(c));
+  const char letter = lower_case(c);
   return letter >= 'a' && letter <= 'f' ? letter - 'a' + 10 : -1;
 }
 
@@ -52,7 +48,7 @@ bool read_authority(std::string_view text, Url& url) {
   size_t end = bracketed ? text.find(']') : text.find(':');
   if (bracketed && end == std::string_view::npos) return false;
   end = std::min(end, text.size());
-  url.host = lower(bracketed ? text.substr(1, end - 1) : text.substr(0, end));
+  url.host = lower_case(bracketed ? text.substr(1, end - 1) : text.substr(0, end));
   std::string_view rest = text.substr(bracketed ? end + 1 : end);
   url.port = url.tls ? "443" : "80";
   if (!rest.empty()) {
@@ -64,9 +60,13 @@ bool read_authority(std::string_view text, Url& url) {
 
 }  // namespace
 
+std::string Url::host_and_port() const {
+  return (host.find(':') == std::string::npos ? host : "[" + host + "]") + ":" + port;
+}
+
 std::string Url::authority() const {
-  const std::string name = host.find(':') == std::string::npos ? host : "[" + host + "]";
-  return port == (tls ? "443" : "80") ? name : name + ":" + port;
+  const std::string whole = host_and_port();
+  return port == (tls ? "443" : "80") ? whole.substr(0, whole.size() - port.size() - 1) : whole;
 }
 
 std::string Url::text() const { return (tls ? "https://" : "http://") + authority() + target; }
@@ -77,7 +77,7 @@ std::optional<Url> parse_url(std::string_view text) {
   Url url;
   const size_t colon = text.find("://");
   if (colon == std::string_view::npos) return std::nullopt;
-  const std::string scheme = lower(text.substr(0, colon));
+  const std::string scheme = lower_case(text.substr(0, colon));
   if (scheme != "http" && scheme != "https") return std::nullopt;
   url.tls = scheme == "https";
   std::string_view rest = text.substr(scheme.size() + 3);
@@ -120,22 +120,12 @@ bool same_origin(const Url& a, const Url& b) {
   return a.tls == b.tls && a.host == b.host && a.port == b.port;
 }
 
-std::string encode_path(std::string_view text, bool keep_slashes) {
-  constexpr char kHex[] = "0123456789ABCDEF";
-  std::string out;
-  for (const char c : text) {
+std::string encode_segment(std::string_view text) {
+  return percent_encode(text, [](char c) {
     const auto byte = static_cast<unsigned char>(c);
-    const bool plain =
-        byte < 0x80 && (std::isalnum(byte) != 0 || c == '-' || c == '_' || c == '.' || c == '~');
-    if (plain || (keep_slashes && c == '/')) {
-      out += c;
-    } else {
-      out += '%';
-      out += kHex[byte >> 4];
-      out += kHex[byte & 15];
-    }
-  }
-  return out;
+    if (byte < 0x80 && std::isalnum(byte) != 0) return true;
+    return c == '-' || c == '_' || c == '.' || c == '~';
+  });
 }
 
 const Url* proxy_for(const Proxies& proxies, const Url& url) {
@@ -144,7 +134,7 @@ const Url* proxy_for(const Proxies& proxies, const Url& url) {
   std::string_view rest = proxies.exceptions;
   while (!rest.empty()) {
     const size_t comma = std::min(rest.find(','), rest.size());
-    std::string entry = lower(rest.substr(0, comma));
+    std::string entry = lower_case(rest.substr(0, comma));
     rest.remove_prefix(std::min(comma + 1, rest.size()));
     std::erase_if(entry, [](unsigned char c) { return std::isspace(c) != 0; });
     if (entry == "*") return nullptr;
@@ -160,4 +150,4 @@ const Url* proxy_for(const Proxies& proxies, const Url& url) {
   return &*proxy;
 }
 
-}  // namespace outrider::hub
+}  // namespace outrider::net
