@@ -13,6 +13,7 @@
 #include "bench/serve_bench.h"
 #include "bench/sweep.h"
 #include "bench/throughput_bench.h"
+#include "cli/answer_help.h"
 #include "cli/device.h"
 #include "cli/model_location.h"
 #include "cli/startup.h"
@@ -34,22 +35,8 @@ std::shared_ptr<const tokenizer::Tokenizer> load_tokenizer(const std::string& mo
 
 int bench_serve(const Words& arguments, const config::Environment& environment) {
   const config::BenchServeOptions options = config::parse_bench_serve(arguments, environment);
-  if (options.help) {
-    std::fputs(config::bench_serve_help(*options.help).c_str(), stdout);
-    return 0;
-  }
-  if (options.version) {
-    std::puts(OUTRIDER_VERSION);
-    return 0;
-  }
+  if (answer_help(options, config::bench_serve_table())) return 0;
   return bench::run_serve_bench(options, load_tokenizer);
-}
-
-// Prints what --help or --version asked for.
-bool answer_help(const config::ServeOptions& options, std::string (*help)(const std::string&)) {
-  if (options.help) std::fputs(help(*options.help).c_str(), stdout);
-  if (options.version) std::puts(OUTRIDER_VERSION);
-  return options.help || options.version;
 }
 
 using Measure = std::function<int(const bench::OfflineSetup&, bench::OutputFile*)>;
@@ -88,7 +75,7 @@ int with_engine(const config::OfflineOptions& own, const config::Environment& en
 
 int bench_latency(const Words& arguments, const config::Environment& environment) {
   const config::LatencyOptions options = config::parse_bench_latency(arguments, environment);
-  if (answer_help(options.engine, config::bench_latency_help)) return 0;
+  if (answer_help(options.engine, config::latency_table())) return 0;
   return with_engine(options, environment, [&](const bench::OfflineSetup& setup, bench::OutputFile* file) {
     return bench::run_latency_bench(options, setup, file);
   });
@@ -96,7 +83,7 @@ int bench_latency(const Words& arguments, const config::Environment& environment
 
 int bench_throughput(const Words& arguments, const config::Environment& environment) {
   const config::ThroughputOptions options = config::parse_bench_throughput(arguments, environment);
-  if (answer_help(options.engine, config::bench_throughput_help)) return 0;
+  if (answer_help(options.engine, config::throughput_table())) return 0;
   return with_engine(options, environment, [&](const bench::OfflineSetup& setup, bench::OutputFile* file) {
     return bench::run_throughput_bench(options, setup, file);
   });
@@ -104,10 +91,8 @@ int bench_throughput(const Words& arguments, const config::Environment& environm
 
 int bench_sweep(const Words& arguments, const config::Environment& environment) {
   const config::SweepOptions options = config::parse_bench_sweep(arguments, environment);
-  if (options.help) std::fputs(config::bench_sweep_help(*options.help).c_str(), stdout);
-  if (options.version) std::puts(OUTRIDER_VERSION);
-  if (options.help || options.version) return 0;
-  return bench::run_sweep(options, "/proc/self/exe", load_tokenizer);
+  if (answer_help(options, config::sweep_table())) return 0;
+  return bench::run_sweep(options, load_tokenizer);
 }
 
 struct Benchmark {

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "checkpoint/load.h"
+#include "cli/answer_help.h"
 #include "cli/bench.h"
 #include "cli/collect_env.h"
 #include "cli/download.h"
@@ -19,7 +20,7 @@ namespace {
 
 using Words = std::vector<std::string>;
 
-int inspect(const Words& arguments) {
+int inspect(const Words& arguments, const config::Environment&) {
   if (arguments.size() != 1 || arguments[0].rfind("-", 0) == 0)
     throw UsageError("usage: outrider inspect FOLDER");
   const ModelSearch search = plain_search({.tokenizer = false}, hub::Policy::kCacheOnly);
@@ -30,42 +31,31 @@ int inspect(const Words& arguments) {
   return status;
 }
 
-int report_environment(const Words&) {
-  std::fputs(collect_env(config::process_environment()).c_str(), stdout);
+int report_environment(const Words&, const config::Environment& environment) {
+  std::fputs(collect_env(environment).c_str(), stdout);
   return 0;
 }
 
-int serve_process(const Words& arguments) { return serve(arguments, config::process_environment()); }
-
-int bench_process(const Words& arguments) { return bench(arguments, config::process_environment()); }
-
-int download_process(const Words& arguments) { return download(arguments, config::process_environment()); }
-
-int run_client(bool chat, const Words& arguments) {
-  const config::ClientOptions options = config::parse_client(chat, arguments, config::process_environment());
-  if (options.help) std::fputs(config::client_help(chat, *options.help).c_str(), stdout);
-  if (options.version) std::puts(OUTRIDER_VERSION);
-  return options.help || options.version ? 0 : client::talk(options);
+template <bool kChat>
+int talk(const Words& arguments, const config::Environment& environment) {
+  const config::ClientOptions options = config::parse_client(kChat, arguments, environment);
+  return answer_help(options, config::client_table(kChat)) ? 0 : client::talk(options);
 }
-
-int chat(const Words& arguments) { return run_client(true, arguments); }
-
-int complete(const Words& arguments) { return run_client(false, arguments); }
 
 struct Command {
   const char* name;
-  int (*run)(const Words&);  // null: not built yet
+  int (*run)(const Words&, const config::Environment&);  // null: not built yet
   const char* help;
 };
 
 constexpr Command kCommands[] = {
-    {"serve", serve_process, "serve a model over OpenAI's HTTP API"},
-    {"download", download_process, "fetch a model from the Hugging Face hub into its cache"},
+    {"serve", serve, "serve a model over OpenAI's HTTP API"},
+    {"download", download, "fetch a model from the Hugging Face hub into its cache"},
     {"inspect", inspect, "list a checkpoint's tensors, scales and memory plan without loading it"},
     {"collect-env", report_environment, "what a bug report should say about this machine"},
-    {"bench", bench_process, "measure: outrider bench serve, latency, throughput, sweep"},
-    {"chat", chat, "talk to a server"},
-    {"complete", complete, "have a server complete text"},
+    {"bench", bench, "measure: outrider bench serve, latency, throughput, sweep"},
+    {"chat", talk<true>, "talk to a server"},
+    {"complete", talk<false>, "have a server complete text"},
     {"run-batch", nullptr, "answer a file of requests (not built yet)"},
 };
 
@@ -91,7 +81,7 @@ int dispatch(const Words& words) {
       continue;
     }
     if (command.run == nullptr) throw UsageError(words[0] + " is not built yet");
-    return command.run({words.begin() + 1, words.end()});
+    return command.run({words.begin() + 1, words.end()}, config::process_environment());
   }
   if (words[0].rfind("-", 0) == 0)
     throw UsageError("unrecognized arguments: " + words[0] + "; see outrider --help");

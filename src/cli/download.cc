@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "base/error.h"
+#include "cli/answer_help.h"
 #include "cli/model_location.h"
 #include "cli/startup.h"
 #include "config/download_options.h"
@@ -13,14 +14,7 @@ namespace outrider::cli {
 int download(const std::vector<std::string>& arguments, const config::Environment& environment) {
   config::DownloadOptions options = config::parse_download(arguments, environment);
   const config::ServeOptions& common = options.common;
-  if (common.help) {
-    std::fputs(config::download_help(*common.help).c_str(), stdout);
-    return 0;
-  }
-  if (common.version) {
-    std::puts(OUTRIDER_VERSION);
-    return 0;
-  }
+  if (answer_help(common, config::download_table())) return 0;
   // The folder alone goes to standard output.
   options.common.log_stream = "stderr";
   configure_log(common);

@@ -10,11 +10,11 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "cli/answer_help.h"
 #include "cli/device.h"
 #include "cli/model_location.h"
 #include "cli/server_options.h"
 #include "cli/startup.h"
-#include "config/help.h"
 #include "engine/engine.h"
 #include "grammar/compiler.h"
 #include "server/server.h"
@@ -146,14 +146,7 @@ int run(const config::ServeOptions& options, const config::Environment& environm
 
 int serve(const std::vector<std::string>& arguments, const config::Environment& environment) {
   config::ServeOptions options = config::parse_serve(arguments, environment);
-  if (options.help) {
-    std::fputs(config::serve_help(*options.help).c_str(), stdout);
-    return 0;
-  }
-  if (options.version) {
-    std::puts(OUTRIDER_VERSION);
-    return 0;
-  }
+  if (answer_help(options, config::serve_table())) return 0;
   const Device device = find_device(options);
   config::apply_device_defaults(options, device.total_bytes);
   if (options.print_config) {

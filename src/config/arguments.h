@@ -19,12 +19,10 @@ struct Argument {
   Origin origin;
 };
 
-struct ArgumentList {
+struct ArgumentList : HelpRequest {
   std::vector<Argument> arguments;
   std::optional<std::string> positional;
   std::optional<std::string> config_file;
-  std::optional<std::string> help;  // "" for --help, "max" for --help=max
-  bool version = false;
   std::vector<std::string> notes;
   std::vector<std::string> warnings;
 };

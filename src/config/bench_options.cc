@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "base/error.h"
-#include "config/help.h"
 #include "config/option_values.h"
 #include "config/value.h"
 
@@ -218,21 +217,10 @@ BenchServeOptions parse_bench_serve(const std::vector<std::string>& arguments,
                                     const Environment& environment) {
   const OptionValues values(bench_serve_table(), arguments);
   BenchServeOptions out;
-  out.help = values.help;
-  out.version = values.version;
-  if (out.help || out.version) return out;
+  if (out.take(values)) return out;
   read_client(values, environment, out);
   read_report(values, out.report);
   return out;
-}
-
-std::string bench_serve_help(const std::string& topic) {
-  constexpr HelpText kText = {"usage: outrider bench serve [options]\n",
-                              "Sends requests to a server with OpenAI's HTTP API and prints throughput and "
-                              "latencies, as vLLM's client does.\n"
-                              "Options may be abbreviated and stand in a YAML file (--config FILE). A bearer "
-                              "token comes from OPENAI_API_KEY."};
-  return command_help(bench_serve_table(), kText, topic);
 }
 
 }  // namespace outrider::config

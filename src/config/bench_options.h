@@ -53,7 +53,7 @@ struct ReportOptions {
   std::vector<std::pair<std::string, std::string>> metadata;
 };
 
-struct BenchServeOptions {
+struct BenchServeOptions : HelpRequest {
   std::string model;  // empty: what the server lists first
   std::string served_model_name, tokenizer;
   std::string base_url;  // without the endpoint's path
@@ -79,8 +79,6 @@ struct BenchServeOptions {
 
   std::string python_namespace;
   std::vector<std::string> warnings;
-  std::optional<std::string> help;
-  bool version = false;
 };
 
 class OptionValues;
@@ -96,7 +94,5 @@ void read_client(const OptionValues& values, const Environment& environment, Ben
 // `arguments`: what follows `outrider bench serve`. Throws UsageError.
 BenchServeOptions parse_bench_serve(const std::vector<std::string>& arguments,
                                     const Environment& environment);
-
-std::string bench_serve_help(const std::string& topic);
 
 }  // namespace outrider::config

@@ -150,17 +150,8 @@ std::vector<Option> request_options() {
       {.name = "extra-body",
        .kind = Kind::kJson,
        .help = "JSON object whose fields are added to each request."},
-      {.name = "use-beam-search",
-       .kind = Kind::kFlag,
-       .initial = "false",
-       .tier = Tier::kWarn,
-       .why = "vLLM's client does not send it either",
-       .help = ""},
-      {.name = "lora-modules",
-       .kind = Kind::kStrings,
-       .tier = Tier::kRefuse,
-       .why = "not built yet: LoRA adapters",
-       .help = ""},
+      ignored("use-beam-search", Kind::kFlag, "false", "vLLM's client does not send it either", ""),
+      refused("lora-modules", Kind::kStrings, nullptr, "not built yet: LoRA adapters", ""),
   };
 }
 
@@ -212,11 +203,17 @@ std::vector<Option> report_options() {
 }  // namespace
 
 const OptionTable& bench_serve_table() {
-  static const OptionTable table({{"target", "which server and model", target_options()},
-                                  {"dataset", "prompts and lengths", bench_dataset_options()},
-                                  {"traffic", "when requests are sent", traffic_options()},
-                                  {"request", "what they ask for", request_options()},
-                                  {"report", "table and result file", report_options()}});
+  static const OptionTable table(
+      {"usage: outrider bench serve [options]\n",
+       "Sends requests to a server with OpenAI's HTTP API and prints throughput and "
+       "latencies, as vLLM's client does.\n"
+       "Options may be abbreviated and stand in a YAML file (--config FILE). A bearer "
+       "token comes from OPENAI_API_KEY."},
+      {{"target", "which server and model", target_options()},
+       {"dataset", "prompts and lengths", bench_dataset_options()},
+       {"traffic", "when requests are sent", traffic_options()},
+       {"request", "what they ask for", request_options()},
+       {"report", "table and result file", report_options()}});
   return table;
 }
 

@@ -1,10 +1,9 @@
 #include "config/client_options.h"
 
-#include "config/help.h"
 #include "config/option_values.h"
 
 namespace outrider::config {
-namespace {
+namespace {}  // namespace
 
 const OptionTable& client_table(bool chat) {
   const auto table = [](bool with_system) {
@@ -34,21 +33,25 @@ const OptionTable& client_table(bool chat) {
                          .common = true,
                          .help = "What the conversation begins with."});
     }
-    return OptionTable({{"client", "which server, and what to say", std::move(options)}});
+    const HelpText text =
+        with_system
+            ? HelpText{"usage: outrider chat [options]\n",
+                       "Talks to a server. Ctrl-C stops an answer; end of input (Ctrl-D) leaves."}
+            : HelpText{"usage: outrider complete [options]\n",
+                       "Has a server go on with each line. Ctrl-C stops an answer; end of input (Ctrl-D) "
+                       "leaves."};
+    return OptionTable(text, {{"client", "which server, and what to say", std::move(options)}});
   };
   static const OptionTable chats = table(true), completions = table(false);
   return chat ? chats : completions;
 }
 
-}  // namespace
-
 ClientOptions parse_client(bool chat, const std::vector<std::string>& arguments,
                            const Environment& environment) {
   const OptionValues values(client_table(chat), arguments);
   ClientOptions out;
+  if (out.take(values)) return out;
   out.chat = chat;
-  out.help = values.help;
-  out.version = values.version;
   out.url = values.text("url");
   out.model_name = values.text("model-name");
   out.api_key = values.text("api-key");
@@ -57,15 +60,6 @@ ClientOptions parse_client(bool chat, const std::vector<std::string>& arguments,
   out.system_prompt = values.text("system-prompt");
   out.quick = values.find<std::string>("quick");
   return out;
-}
-
-std::string client_help(bool chat, const std::string& topic) {
-  constexpr HelpText kChat = {"usage: outrider chat [options]\n",
-                              "Talks to a server. Ctrl-C stops an answer; end of input (Ctrl-D) leaves."};
-  constexpr HelpText kComplete = {
-      "usage: outrider complete [options]\n",
-      "Has a server go on with each line. Ctrl-C stops an answer; end of input (Ctrl-D) leaves."};
-  return command_help(client_table(chat), chat ? kChat : kComplete, topic);
 }
 
 }  // namespace outrider::config

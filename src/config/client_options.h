@@ -5,22 +5,21 @@
 #include <string>
 #include <vector>
 
-#include "config/arguments.h"
+#include "config/help_request.h"
+#include "config/serve_options.h"
 
 namespace outrider::config {
 
-struct ClientOptions {
+struct ClientOptions : HelpRequest {
   bool chat = false;  // else completions
   std::string url, model_name, api_key, system_prompt;
   std::optional<std::string> quick;
-  std::optional<std::string> help;  // the topic
-  bool version = false;
 };
+
+const OptionTable& client_table(bool chat);
 
 // `arguments`: what follows `outrider chat` or `outrider complete`. Throws UsageError.
 ClientOptions parse_client(bool chat, const std::vector<std::string>& arguments,
                            const Environment& environment);
-
-std::string client_help(bool chat, const std::string& topic);
 
 }  // namespace outrider::config

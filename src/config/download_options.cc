@@ -1,9 +1,6 @@
 #include "config/download_options.h"
 
-#include <initializer_list>
-
 #include "base/error.h"
-#include "config/help.h"
 #include "config/option_values.h"
 
 namespace outrider::config {
@@ -24,35 +21,28 @@ OptionTable make_download_table() {
                            .max = 64,
                            .common = true,
                            .help = "Connections at the same time."});
-  return OptionTable({std::move(group)});
+  return OptionTable({"usage: outrider download MODEL [options]\n",
+                      "Fetches a model from the Hugging Face hub into its cache, where serve finds it, "
+                      "and prints the folder.\n"
+                      "Only what serving reads: safetensors, JSON, chat template. What is there is not "
+                      "fetched again; a broken-off download goes on."},
+                     {std::move(group)});
 }
+
+}  // namespace
 
 const OptionTable& download_table() {
   static const OptionTable table = make_download_table();
   return table;
 }
 
-}  // namespace
-
 DownloadOptions parse_download(const std::vector<std::string>& arguments, const Environment& environment) {
   DownloadOptions out;
   out.common = parse_engine_command(download_table(), arguments, environment, /*takes_model=*/true);
-  if (out.common.help || out.common.version) return out;
+  if (out.common.asks()) return out;
   if (out.common.model.empty()) throw UsageError("usage: outrider download OWNER/NAME [--revision REVISION]");
-  std::map<std::string, Json> given;
-  for (const auto& [name, value] : out.common.given) given[name] = value.value;
-  out.max_workers = OptionValues(download_table(), std::move(given)).get<int64_t>("max-workers");
+  out.max_workers = OptionValues(download_table(), out.common).get<int64_t>("max-workers");
   return out;
-}
-
-std::string download_help(const std::string& topic) {
-  constexpr HelpText kText = {
-      "usage: outrider download MODEL [options]\n",
-      "Fetches a model from the Hugging Face hub into its cache, where serve finds it, "
-      "and prints the folder.\n"
-      "Only what serving reads: safetensors, JSON, chat template. What is there is not "
-      "fetched again; a broken-off download goes on."};
-  return command_help(download_table(), kText, topic);
 }
 
 }  // namespace outrider::config

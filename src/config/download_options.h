@@ -14,9 +14,9 @@ struct DownloadOptions {
   int64_t max_workers = 0;
 };
 
+const OptionTable& download_table();
+
 // `arguments`: what follows `outrider download`. Throws UsageError.
 DownloadOptions parse_download(const std::vector<std::string>& arguments, const Environment& environment);
-
-std::string download_help(const std::string& topic);
 
 }  // namespace outrider::config

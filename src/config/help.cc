@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/text.h"
 #include "config/compilation.h"
 #include "config/environment.h"
 #include "config/table.h"
@@ -10,16 +11,9 @@
 namespace outrider::config {
 namespace {
 
-constexpr HelpText kServe = {
-    "usage: outrider serve [model] [options]\n",
-    "Serves MODEL, a checkpoint folder or Hugging Face id, over OpenAI's HTTP API.\n"
-    "Options may be abbreviated and stand in a YAML file (--config FILE); flags win over the file, the file\n"
-    "over vLLM's environment variables."};
-
 std::string folded(std::string_view text) {
-  std::string result;
-  for (const char c : text)
-    result += c == '_' ? '-' : static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  std::string result = lower_case(text);
+  std::ranges::replace(result, '_', '-');
   return result;
 }
 
@@ -106,19 +100,19 @@ void append_group(const OptionTable& table, const OptionGroup& group, std::strin
   for (const Option& option : group.options) append_option(table, option, out);
 }
 
-std::string overview(const OptionTable& table, const HelpText& text) {
-  std::string out = std::string(text.usage) + "\n" + text.about + "\n\nOften used:\n";
+std::string overview(const OptionTable& table) {
+  std::string out = std::string(table.text().usage) + "\n" + table.text().about + "\n\nOften used:\n";
   for (const OptionGroup& group : table.groups()) {
     for (const Option& option : group.options) {
       if (option.common) append_option(table, option, out);
     }
   }
   out += "\nMore: --help=listgroup, --help=GROUP, --help=WORD, --help=all";
-  return out + (&text == &kServe ? ", --help=markdown\n" : "\n");
+  return out + (&table == &serve_table() ? ", --help=markdown\n" : "\n");
 }
 
-std::string group_list(const OptionTable& table, const HelpText& text) {
-  std::string out = text.usage;
+std::string group_list(const OptionTable& table) {
+  std::string out = table.text().usage;
   for (const OptionGroup& group : table.groups()) {
     out += "  --help=" + std::string(group.name) + std::string(14 - std::string(group.name).size(), ' ') +
            group.summary + " (" + std::to_string(group.options.size()) + " options)\n";
@@ -171,15 +165,12 @@ std::string markdown() {
 
 }  // namespace
 
-std::string serve_help(const std::string& topic) {
-  return folded(topic) == "markdown" ? markdown() : command_help(serve_table(), kServe, topic);
-}
-
-std::string command_help(const OptionTable& table, const HelpText& text, const std::string& topic) {
+std::string command_help(const OptionTable& table, const std::string& topic) {
   const std::string word = folded(topic);
-  if (word.empty()) return overview(table, text);
-  if (word == "listgroup") return group_list(table, text);
-  std::string out = text.usage;
+  if (word.empty()) return overview(table);
+  if (word == "listgroup") return group_list(table);
+  if (word == "markdown" && &table == &serve_table()) return markdown();
+  std::string out = table.text().usage;
   const size_t usage_size = out.size();
   for (const OptionGroup& group : table.groups()) {
     if (word == "all" || word == "page" || word == group.name) append_group(table, group, out);

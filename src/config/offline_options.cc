@@ -4,7 +4,6 @@
 #include <iterator>
 #include <string_view>
 
-#include "config/help.h"
 #include "config/option_values.h"
 
 namespace outrider::config {
@@ -35,7 +34,7 @@ std::vector<Option> common_options() {
        .initial = "false",
        .help = "Leave answers as token ids."},
       {.name = "disable-tqdm", .kind = Kind::kFlag, .initial = "false", .help = "No progress bar."},
-      {.name = "profile", .kind = Kind::kFlag, .initial = "false", .tier = Tier::kWarn, .why = kNoProfiler},
+      ignored("profile", Kind::kFlag, "false", kNoProfiler, ""),
   };
 }
 
@@ -46,12 +45,7 @@ std::vector<Option> latency_options() {
       count("batch-size", "8", 1, "Prompts that are answered together."),
       count("num-iters-warmup", "10", 0, "Batches before the measurement."),
       count("num-iters", "30", 1, "Batches that are measured."),
-      {.name = "use-beam-search",
-       .kind = Kind::kFlag,
-       .initial = "false",
-       .tier = Tier::kRefuse,
-       .why = "not built yet: beam search",
-       .help = ""},
+      refused("use-beam-search", Kind::kFlag, "false", "not built yet: beam search", ""),
   };
   std::ranges::move(common_options(), std::back_inserter(options));
   return options;
@@ -81,12 +75,8 @@ std::vector<Option> throughput_options() {
        .min = 0,
        .max = 1 << 24,
        .help = "Tokens that all prompts of random and sonnet share; before the data sets' own options."},
-      {.name = "hf-max-batch-size", .kind = Kind::kInt, .tier = Tier::kRefuse, .why = kOneEngine, .help = ""},
-      {.name = "lora-path",
-       .kind = Kind::kString,
-       .tier = Tier::kRefuse,
-       .why = "not built yet: LoRA adapters",
-       .help = ""},
+      refused("hf-max-batch-size", Kind::kInt, nullptr, kOneEngine, ""),
+      refused("lora-path", Kind::kString, nullptr, "not built yet: LoRA adapters", ""),
   };
   std::ranges::move(common_options(), std::back_inserter(options));
   return options;
@@ -121,26 +111,9 @@ void add_engine_options(std::vector<OptionGroup>& groups) {
   }
 }
 
-OptionTable make_table(std::vector<OptionGroup> own) {
+OptionTable make_table(HelpText text, std::vector<OptionGroup> own) {
   add_engine_options(own);
-  return OptionTable(std::move(own));
-}
-
-const OptionTable& latency_table() {
-  static const OptionTable table = make_table({{"latency", "batches that are timed", latency_options()}});
-  return table;
-}
-
-const OptionTable& throughput_table() {
-  static const OptionTable table = make_table({{"throughput", "what is measured", throughput_options()},
-                                               {"dataset", "prompts and lengths", dataset_options()}});
-  return table;
-}
-
-OptionValues own_values(const OptionTable& table, const ServeOptions& engine) {
-  std::map<std::string, Json> given;
-  for (const auto& [name, value] : engine.given) given[name] = value.value;
-  return {table, std::move(given)};
+  return OptionTable(text, std::move(own));
 }
 
 void read_common(const OptionValues& values, OfflineOptions& out) {
@@ -152,14 +125,34 @@ void read_common(const OptionValues& values, OfflineOptions& out) {
 
 }  // namespace
 
+const OptionTable& latency_table() {
+  static const OptionTable table =
+      make_table({"usage: outrider bench latency [options]\n",
+                  "Times batches of random prompts from the first token read to the last one "
+                  "written, in an engine of this process.\n"
+                  "All options of the engine are those of outrider serve; --model is a flag."},
+                 {{"latency", "batches that are timed", latency_options()}});
+  return table;
+}
+
+const OptionTable& throughput_table() {
+  static const OptionTable table =
+      make_table({"usage: outrider bench throughput [options]\n",
+                  "Answers all prompts of a data set as fast as an engine of this process can.\n"
+                  "All options of the engine are those of outrider serve; --model is a flag."},
+                 {{"throughput", "what is measured", throughput_options()},
+                  {"dataset", "prompts and lengths", dataset_options()}});
+  return table;
+}
+
 LatencyOptions parse_bench_latency(const std::vector<std::string>& arguments,
                                    const Environment& environment) {
   LatencyOptions out;
   out.engine = parse_engine_command(latency_table(), arguments, environment, /*takes_model=*/false);
-  if (out.engine.help || out.engine.version) return out;
+  if (out.engine.asks()) return out;
   // The same prompts come again in each batch. vLLM's latency benchmark has another default than its server.
   if (out.engine.given.count("enable-prefix-caching") == 0) out.engine.enable_prefix_caching = false;
-  const OptionValues values = own_values(latency_table(), out.engine);
+  const OptionValues values(latency_table(), out.engine);
   read_common(values, out);
   out.input_len = values.get<int64_t>("input-len");
   out.output_len = values.get<int64_t>("output-len");
@@ -173,8 +166,8 @@ ThroughputOptions parse_bench_throughput(const std::vector<std::string>& argumen
                                          const Environment& environment) {
   ThroughputOptions out;
   out.engine = parse_engine_command(throughput_table(), arguments, environment, /*takes_model=*/false);
-  if (out.engine.help || out.engine.version) return out;
-  const OptionValues values = own_values(throughput_table(), out.engine);
+  if (out.engine.asks()) return out;
+  const OptionValues values(throughput_table(), out.engine);
   read_common(values, out);
   out.dataset = read_dataset(values);
   if (const auto shared = values.find<int64_t>("prefix-len")) {
@@ -182,21 +175,6 @@ ThroughputOptions parse_bench_throughput(const std::vector<std::string>& argumen
     if (!values.given("sonnet-prefix-len")) out.dataset.sonnet_prefix_len = *shared;
   }
   return out;
-}
-
-std::string bench_latency_help(const std::string& topic) {
-  constexpr HelpText kText = {"usage: outrider bench latency [options]\n",
-                              "Times batches of random prompts from the first token read to the last one "
-                              "written, in an engine of this process.\n"
-                              "All options of the engine are those of outrider serve; --model is a flag."};
-  return command_help(latency_table(), kText, topic);
-}
-
-std::string bench_throughput_help(const std::string& topic) {
-  constexpr HelpText kText = {"usage: outrider bench throughput [options]\n",
-                              "Answers all prompts of a data set as fast as an engine of this process can.\n"
-                              "All options of the engine are those of outrider serve; --model is a flag."};
-  return command_help(throughput_table(), kText, topic);
 }
 
 }  // namespace outrider::config

@@ -27,12 +27,12 @@ struct ThroughputOptions : OfflineOptions {
   DatasetOptions dataset;
 };
 
+const OptionTable& latency_table();
+const OptionTable& throughput_table();
+
 // `arguments`: what follows `outrider bench latency` or `throughput`. Throw UsageError.
 LatencyOptions parse_bench_latency(const std::vector<std::string>& arguments, const Environment& environment);
 ThroughputOptions parse_bench_throughput(const std::vector<std::string>& arguments,
                                          const Environment& environment);
-
-std::string bench_latency_help(const std::string& topic);
-std::string bench_throughput_help(const std::string& topic);
 
 }  // namespace outrider::config

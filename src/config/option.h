@@ -57,13 +57,22 @@ struct Option {
   const char* help = "";
 };
 
+// Rows of options that vLLM has and that cannot do anything here. A value other than `initial` (null: unset)
+// is warned of, or refused.
+inline Option ignored(const char* name, Kind kind, const char* initial, const char* why, const char* help) {
+  return {.name = name, .kind = kind, .initial = initial, .tier = Tier::kWarn, .why = why, .help = help};
+}
+inline Option refused(const char* name, Kind kind, const char* initial, const char* why, const char* help) {
+  return {.name = name, .kind = kind, .initial = initial, .tier = Tier::kRefuse, .why = why, .help = help};
+}
+
 struct OptionGroup {
   const char* name;  // for --help=NAME
   const char* summary;
   std::vector<Option> options;
 };
 
-// Each in its own options_*.cc.
+// In options_*.cc. Each is one table, however long: rows have no logic.
 OptionGroup model_options();
 OptionGroup kv_cache_options();
 OptionGroup scheduler_options();

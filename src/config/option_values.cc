@@ -9,9 +9,7 @@ namespace outrider::config {
 
 OptionValues::OptionValues(const OptionTable& table, const std::vector<std::string>& words) : table_(table) {
   const ArgumentList typed = read_command_line(table, words);
-  help = typed.help;
-  version = typed.version;
-  if (help || version) return;
+  if (take(typed)) return;
   if (typed.positional) throw UsageError("unrecognized arguments: " + *typed.positional);
   if (typed.config_file) {
     const ArgumentList file = read_config_file(table, *typed.config_file);
@@ -23,6 +21,10 @@ OptionValues::OptionValues(const OptionTable& table, const std::vector<std::stri
     const std::string warning = effect_warning(*table_.by_name(name), value);
     if (!warning.empty()) warnings.push_back(warning);
   }
+}
+
+OptionValues::OptionValues(const OptionTable& table, const ServeOptions& options) : table_(table) {
+  for (const auto& [name, given] : options.given) given_[name] = given.value;
 }
 
 void OptionValues::add(const Argument& argument) {

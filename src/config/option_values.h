@@ -10,13 +10,12 @@
 
 namespace outrider::config {
 
-class OptionValues {
+class OptionValues : public HelpRequest {
  public:
   // `words`: what follows the command. A file of --config comes before them. Throws UsageError.
   OptionValues(const OptionTable& table, const std::vector<std::string>& words);
-  // Values that have been read already.
-  OptionValues(const OptionTable& table, std::map<std::string, Json> given)
-      : table_(table), given_(std::move(given)) {}
+  // A command's own values, among those that parse_engine_command has read.
+  OptionValues(const OptionTable& table, const ServeOptions& options);
 
   bool given(const std::string& name) const { return given_.count(name) != 0; }
 
@@ -40,8 +39,6 @@ class OptionValues {
   // `Namespace(host='127.0.0.1', port=8000)`: all options, as argparse prints them.
   std::string python_namespace() const;
 
-  std::optional<std::string> help;  // as ServeOptions::help
-  bool version = false;
   std::vector<std::string> warnings;
 
  private:

@@ -160,9 +160,7 @@ ServeOptions parse_engine_command(const OptionTable& table, const std::vector<st
                                   const Environment& environment, bool takes_model) {
   ServeOptions options;
   ArgumentList typed = read_command_line(table, arguments);
-  options.help = typed.help;
-  options.version = typed.version;
-  if (options.help || options.version) return options;
+  if (options.take(typed)) return options;
   const auto positional = typed.positional;
   if (positional && !takes_model) throw UsageError("unrecognized arguments: " + *positional);
 

@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "config/help_request.h"
+
 namespace outrider::config {
 
 using Json = nlohmann::ordered_json;
@@ -26,7 +28,7 @@ struct Given {
   Origin origin;
 };
 
-struct ServeOptions {
+struct ServeOptions : HelpRequest {
   // Model. Empty: the embedded Pocket Scout.
   std::string model;
   std::vector<std::string> served_model_name;
@@ -134,8 +136,6 @@ struct ServeOptions {
   std::map<std::string, Given> given;  // by option name; defaults are absent
   std::vector<std::string> warnings;   // for the log, once it is configured
   std::vector<std::string> notes;
-  std::optional<std::string> help;  // --help or --help=TOPIC; nothing else was looked at
-  bool version = false;
 };
 
 using Environment = std::map<std::string, std::string>;

@@ -5,7 +5,6 @@
 #include <string_view>
 
 #include "base/error.h"
-#include "config/help.h"
 #include "config/option_values.h"
 
 namespace outrider::config {
@@ -82,18 +81,6 @@ bool is_swept(const Option& option) {
   return std::ranges::find(kNames, option.name) != std::end(kNames);
 }
 
-const OptionTable& sweep_table() {
-  static const OptionTable table = [] {
-    std::vector<OptionGroup> groups = {{"grid", "points, and where the figures go", grid_options()}};
-    for (OptionGroup group : bench_serve_table().groups()) {
-      std::erase_if(group.options, is_swept);
-      groups.push_back(std::move(group));
-    }
-    return OptionTable(std::move(groups));
-  }();
-  return table;
-}
-
 // Each once, in the order given.
 std::vector<int64_t> axis(const OptionValues& values, const char* name) {
   std::vector<int64_t> numbers;
@@ -121,13 +108,30 @@ Json load_settings(const OptionValues& values) {
 
 }  // namespace
 
+const OptionTable& sweep_table() {
+  static const OptionTable table = [] {
+    std::vector<OptionGroup> groups = {{"grid", "points, and where the figures go", grid_options()}};
+    for (OptionGroup group : bench_serve_table().groups()) {
+      std::erase_if(group.options, is_swept);
+      groups.push_back(std::move(group));
+    }
+    return OptionTable(
+        {"usage: outrider bench sweep --max-num-seqs N... [options] [-- options of outrider serve]\n",
+         "Starts a server for each --max-num-seqs and --tensor-parallel-size, runs bench serve against it at "
+         "each "
+         "--concurrency, and writes a table,\n"
+         "a JSON file and a plot of throughput against time per token. What follows -- is handed to each "
+         "server."},
+        std::move(groups));
+  }();
+  return table;
+}
+
 SweepOptions parse_bench_sweep(const std::vector<std::string>& arguments, const Environment& environment) {
   const auto dashes = std::ranges::find(arguments, "--");
   const OptionValues values(sweep_table(), std::vector<std::string>(arguments.begin(), dashes));
   SweepOptions out;
-  out.help = values.help;
-  out.version = values.version;
-  if (out.help || out.version) return out;
+  if (out.take(values)) return out;
   if (dashes != arguments.end()) out.serve_arguments.assign(dashes + 1, arguments.end());
   out.max_num_seqs = axis(values, "max-num-seqs");
   if (out.max_num_seqs.empty()) throw UsageError("the following arguments are required: --max-num-seqs");
@@ -143,17 +147,6 @@ SweepOptions parse_bench_sweep(const std::vector<std::string>& arguments, const 
   out.client.report.percentiles = {99};
   out.settings = {{"load", load_settings(values)}, {"serve", out.serve_arguments}};
   return out;
-}
-
-std::string bench_sweep_help(const std::string& topic) {
-  constexpr HelpText kText = {
-      "usage: outrider bench sweep --max-num-seqs N... [options] [-- options of outrider serve]\n",
-      "Starts a server for each --max-num-seqs and --tensor-parallel-size, runs bench serve against it at "
-      "each "
-      "--concurrency, and writes a table,\n"
-      "a JSON file and a plot of throughput against time per token. What follows -- is handed to each "
-      "server."};
-  return command_help(sweep_table(), kText, topic);
 }
 
 }  // namespace outrider::config

@@ -10,7 +10,7 @@
 
 namespace outrider::config {
 
-struct SweepOptions {
+struct SweepOptions : HelpRequest {
   std::vector<int64_t> tensor_parallel_sizes, max_num_seqs;
   std::vector<int64_t> concurrency;          // empty: for each server its max-num-seqs
   std::optional<int64_t> num_prompts;        // unset: prompts_per_concurrency times the concurrency
@@ -22,14 +22,11 @@ struct SweepOptions {
   BenchServeOptions client;
   // What another sweep must have equal for its points to be points of this one.
   Json settings;
-
-  std::optional<std::string> help;
-  bool version = false;
 };
+
+const OptionTable& sweep_table();
 
 // `arguments`: what follows `outrider bench sweep`. Throws UsageError.
 SweepOptions parse_bench_sweep(const std::vector<std::string>& arguments, const Environment& environment);
-
-std::string bench_sweep_help(const std::string& topic);
 
 }  // namespace outrider::config

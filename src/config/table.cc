@@ -7,7 +7,8 @@
 
 namespace outrider::config {
 
-OptionTable::OptionTable(std::vector<OptionGroup> groups) : groups_(std::move(groups)) {
+OptionTable::OptionTable(HelpText text, std::vector<OptionGroup> groups)
+    : text_(text), groups_(std::move(groups)) {
   for (const OptionGroup& group : groups_) {
     for (const Option& option : group.options) {
       spellings_["--" + std::string(option.name)] = {&option, false};
@@ -67,10 +68,15 @@ std::string OptionTable::nearest(std::string_view text) const {
 }
 
 const OptionTable& serve_table() {
-  static const OptionTable table({model_options(), kv_cache_options(), scheduler_options(),
-                                  parallel_options(), load_options(), multimodal_options(),
-                                  compilation_options(), tool_options(), lora_options(), frontend_options(),
-                                  logging_options()});
+  static const OptionTable table(
+      {"usage: outrider serve [model] [options]\n",
+       "Serves MODEL, a checkpoint folder or Hugging Face id, over OpenAI's HTTP API.\n"
+       "Options may be abbreviated and stand in a YAML file (--config FILE); flags win over the file, the "
+       "file\n"
+       "over vLLM's environment variables."},
+      {model_options(), kv_cache_options(), scheduler_options(), parallel_options(), load_options(),
+       multimodal_options(), compilation_options(), tool_options(), lora_options(), frontend_options(),
+       logging_options()});
   return table;
 }
 

@@ -1,4 +1,4 @@
-// All options of a command and how their names are found.
+// All options of a command, how their names are found, and what --help says above them.
 #pragma once
 
 #include <map>
@@ -10,6 +10,11 @@
 
 namespace outrider::config {
 
+struct HelpText {
+  const char* usage;  // one line
+  const char* about;  // what the command does
+};
+
 class OptionTable {
  public:
   // One way to write an option.
@@ -18,8 +23,9 @@ class OptionTable {
     bool negated = false;  // --no-x, --disable-x
   };
 
-  explicit OptionTable(std::vector<OptionGroup> groups);
+  OptionTable(HelpText text, std::vector<OptionGroup> groups);
 
+  const HelpText& text() const { return text_; }
   const std::vector<OptionGroup>& groups() const { return groups_; }
 
   // `text` with its dashes ("--max_model_len", "--max-model", "-tp"). No option: unknown.
@@ -33,6 +39,7 @@ class OptionTable {
   std::vector<std::string> negations(const Option& option) const;
 
  private:
+  HelpText text_;
   std::vector<OptionGroup> groups_;
   std::map<std::string, Spelling, std::less<>> spellings_;
 };

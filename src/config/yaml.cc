@@ -7,18 +7,13 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace outrider::config {
 namespace {
 
 constexpr int kMaxDepth = 32;
 constexpr size_t kMaxNodes = 100'000;
-
-std::string lower(std::string_view text) {
-  std::string result;
-  for (const char c : text) result += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return result;
-}
 
 // 12, -3, 1_000, 0x1F and 017, as YAML 1.1 has it.
 std::optional<int64_t> plain_int(std::string_view text) {
@@ -51,7 +46,7 @@ std::optional<double> plain_float(std::string_view text) {
 }
 
 Json plain_scalar(const std::string& text) {
-  const std::string word = lower(text);
+  const std::string word = lower_case(text);
   if (word.empty() || word == "~" || word == "null") return nullptr;
   if (word == "true" || word == "yes" || word == "on") return true;
   if (word == "false" || word == "no" || word == "off") return false;

@@ -28,6 +28,8 @@ std::vector<const Option*> all_options() {
   return options;
 }
 
+std::string help_of_serve(const std::string& topic) { return command_help(serve_table(), topic); }
+
 std::string full_name(const Option& option) { return "--" + std::string(option.name); }
 
 // Words that give the option a value that is neither its default nor one that works. Empty: there is none.
@@ -402,28 +404,29 @@ TEST(NonDefaultArgs, InvalidUtf8IsPrintable) {
 }
 
 TEST(Help, OverviewIsShortAndTellsHowToSeeMore) {
-  const std::string text = serve_help("");
+  const std::string text = help_of_serve("");
   EXPECT_THAT(text, HasSubstr("usage: outrider serve [model] [options]\n"));
   EXPECT_THAT(text, HasSubstr("--help=listgroup"));
   EXPECT_LT(std::count(text.begin(), text.end(), '\n'), 90);
 }
 
 TEST(Help, GroupsKeywordsAndAll) {
-  EXPECT_THAT(serve_help("listgroup"), HasSubstr("--help=scheduler"));
-  EXPECT_THAT(serve_help("scheduler"), HasSubstr("--max-num-seqs INT"));
-  EXPECT_THAT(serve_help("scheduler"), Not(HasSubstr("--port")));
-  EXPECT_THAT(serve_help("max_num"), HasSubstr("--max-num-batched-tokens SIZE"));
-  EXPECT_THAT(serve_help("-tp"), HasSubstr("--tensor-parallel-size, -tp INT"));
-  EXPECT_THAT(serve_help("no such word"), HasSubstr("No option mentions"));
-  const std::string all = serve_help("all");
+  EXPECT_THAT(help_of_serve("listgroup"), HasSubstr("--help=scheduler"));
+  EXPECT_THAT(help_of_serve("scheduler"), HasSubstr("--max-num-seqs INT"));
+  EXPECT_THAT(help_of_serve("scheduler"), Not(HasSubstr("--port")));
+  EXPECT_THAT(help_of_serve("max_num"), HasSubstr("--max-num-batched-tokens SIZE"));
+  EXPECT_THAT(help_of_serve("-tp"), HasSubstr("--tensor-parallel-size, -tp INT"));
+  EXPECT_THAT(help_of_serve("no such word"), HasSubstr("No option mentions"));
+  const std::string all = help_of_serve("all");
   for (const Option* option : all_options()) EXPECT_THAT(all, HasSubstr("\n  " + full_name(*option)));
-  EXPECT_EQ(serve_help("page"), all);
+  EXPECT_EQ(help_of_serve("page"), all);
 }
 
 TEST(Help, DocumentationIsWhatTheTableSays) {
   std::ifstream file(std::string(OUTRIDER_SOURCE_DIR) + "/docs/options.md");
   const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  EXPECT_EQ(text == serve_help("markdown"), true) << "run: outrider serve --help=markdown > docs/options.md";
+  EXPECT_EQ(text == help_of_serve("markdown"), true)
+      << "run: outrider serve --help=markdown > docs/options.md";
 }
 
 }  // namespace
