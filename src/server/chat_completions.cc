@@ -4,7 +4,8 @@
 
 #include "server/chat_prompt.h"
 #include "server/chat_writer.h"
-#include "server/request_common.h"
+#include "server/preparation.h"
+#include "server/start_generation.h"
 #include "server/structured_outputs.h"
 
 namespace outrider::server {
@@ -86,8 +87,6 @@ std::string text_of_last_message(const Json& messages, const std::string& role) 
                                                                   : std::string();
 }
 
-}  // namespace
-
 PreparedRequest prepare_chat(const Service& service, const HttpRequest& request) {
   const ServerOptions& options = service.options;
   const Json body = read_json_body(request, options.limits);
@@ -139,6 +138,8 @@ PreparedRequest prepare_chat(const Service& service, const HttpRequest& request)
   auto writer = std::make_unique<ChatWriter>(job, std::move(shape), TokenNames(service.tokenizer, as_ids));
   return {std::move(job), std::move(writer)};
 }
+
+}  // namespace
 
 void handle_chat_completions(Service& service, HttpRequest request, ResponderPtr responder) {
   prepare_and_start(service, std::move(request), std::move(responder), &prepare_chat);

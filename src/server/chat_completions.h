@@ -1,13 +1,12 @@
 // POST /v1/chat/completions.
 #pragma once
 
-#include "server/completions.h"
+#include "server/http.h"
+#include "server/service.h"
 
 namespace outrider::server {
 
+// Validates, tokenises and answers. Errors become responses; nothing is thrown.
 void handle_chat_completions(Service& service, HttpRequest request, ResponderPtr responder);
-
-// The part without I/O. Throws RequestError.
-PreparedRequest prepare_chat(const Service& service, const HttpRequest& request);
 
 }  // namespace outrider::server

@@ -1,20 +1,16 @@
 #include "server/chat_writer.h"
 
 #include "server/json_text.h"
+#include "server/random_id.h"
 
 namespace outrider::server {
 namespace {
-
-std::string head(const Job& job, const char* object) {
-  return "\"id\":" + json_string(job.id) + ",\"object\":\"" + object +
-         "\",\"created\":" + std::to_string(job.created) + ",\"model\":" + json_string(job.model);
-}
 
 void append_tool_calls(std::string& out, const std::vector<chat::ToolCall>& calls) {
   out += '[';
   for (size_t i = 0; i < calls.size(); ++i) {
     if (i > 0) out += ',';
-    out += "{\"id\":\"chatcmpl-tool-" + random_hex(32) + "\",\"type\":\"function\",\"function\":{\"name\":";
+    out += "{\"id\":\"chatcmpl-tool-" + random_id() + "\",\"type\":\"function\",\"function\":{\"name\":";
     append_string(out, calls[i].name);
     out += ",\"arguments\":";
     append_string(out, calls[i].arguments);
@@ -28,8 +24,8 @@ void append_tool_calls(std::string& out, const std::vector<chat::ToolCall>& call
 ChatWriter::ChatWriter(const Job& job, ChatShape shape, TokenNames names)
     : shape_(std::move(shape)),
       names_(std::move(names)),
-      head_(head(job, "chat.completion")),
-      chunk_head_(head(job, "chat.completion.chunk")) {}
+      head_(reply_head(job, "chat.completion")),
+      chunk_head_(reply_head(job, "chat.completion.chunk")) {}
 
 std::string ChatWriter::event_head(int index) const {
   return "data: {" + chunk_head_ + ",\"choices\":[{\"index\":" + std::to_string(index) + ",\"delta\":";
@@ -48,28 +44,22 @@ void ChatWriter::append_event_tail(std::string& out, const Job& job, const Choic
 // The role of every choice, and what it echoes.
 std::string ChatWriter::opening_events(const Job& job, const std::vector<Choice>& choices) {
   std::string out;
-  for (const Choice& choice : choices) {
-    out += event_head(choice.index) + "{\"role\":";
-    append_string(out, shape_.role);
-    out += ",\"content\":\"\"},\"logprobs\":null,\"finish_reason\":null";
+  const auto append_delta = [&](const Choice& choice, const std::string& delta) {
+    out += event_head(choice.index) + delta + ",\"logprobs\":null,\"finish_reason\":null";
     append_event_tail(out, job, choice, 0);
+  };
+  for (const Choice& choice : choices) {
+    append_delta(choice, "{\"role\":" + json_string(shape_.role) + ",\"content\":\"\"}");
     out += ",\"prompt_token_ids\":";
     append_ids(out, shape_.return_token_ids, job.prompts[choice.prompt]);
     out += "}\n\n";
   }
   if (shape_.echo.empty()) return out;
   for (const Choice& choice : choices) {
-    out += event_head(choice.index) + "{\"content\":";
-    append_string(out, shape_.echo);
-    out += "},\"logprobs\":null,\"finish_reason\":null";
-    append_event_tail(out, job, choice, 0);
+    append_delta(choice, "{\"content\":" + json_string(shape_.echo) + "}");
     out += "}\n\n";
   }
   return out;
-}
-
-ChatWriter::ToolProgress& ChatWriter::progress(int index) {
-  return progress_.try_emplace(index, *shape_.tools).first->second;
 }
 
 std::string ChatWriter::event(const Job& job, Choice& choice, const Delta& delta) {
@@ -79,16 +69,16 @@ std::string ChatWriter::event(const Job& job, Choice& choice, const Delta& delta
     saw_calls = true;
     append_tool_delta(out, named_delta(choice, delta));
   } else if (shape_.tools) {
-    ToolProgress& tool = progress(choice.index);
-    chat::ToolDelta step = tool.stream.push(delta.text);
+    chat::ToolStream& tools = tool_streams_.try_emplace(choice.index, *shape_.tools).first->second;
+    chat::ToolDelta step = tools.push(delta.text);
     if (choice.done()) {
-      chat::ToolDelta rest = tool.stream.finish();
+      chat::ToolDelta rest = tools.finish();
       step.content += rest.content;
       step.calls.insert(step.calls.end(), std::make_move_iterator(rest.calls.begin()),
                         std::make_move_iterator(rest.calls.end()));
     }
     if (shape_.one_call) std::erase_if(step.calls, [](const auto& call) { return call.index > 0; });
-    saw_calls = tool.stream.saw_calls();
+    saw_calls = tools.saw_calls();
     // Text that may yet turn out to be a call is held back: nothing to say in this step.
     if (step.content.empty() && step.calls.empty() && !choice.done()) return {};
     append_tool_delta(out, step);
@@ -131,7 +121,7 @@ void ChatWriter::append_tool_delta(std::string& out, const chat::ToolDelta& delt
     out += '{';
     const bool opens = !call.name.empty();
     if (opens) {
-      out += "\"id\":\"chatcmpl-tool-" + random_hex(32) + "\",\"type\":\"function\",";
+      out += "\"id\":\"chatcmpl-tool-" + random_id() + "\",\"type\":\"function\",";
     } else if (shape_.tools == chat::ToolFormat::kPythonic) {
       out += "\"id\":null,";
     }
@@ -151,7 +141,7 @@ void ChatWriter::append_tool_delta(std::string& out, const chat::ToolDelta& delt
   out += '}';
 }
 
-std::string ChatWriter::usage_event(const Job&, const Usage& usage) {
+std::string ChatWriter::usage_event(const Usage& usage) {
   std::string out = "data: {" + chunk_head_ + ",\"choices\":[],\"usage\":";
   append_usage(out, usage, shape_.usage_details, false);
   return out + "}\n\n";

@@ -4,8 +4,8 @@
 #include <map>
 
 #include "chat/tool_parser.h"
-#include "server/generation.h"
 #include "server/logprobs.h"
+#include "server/reply_writer.h"
 
 namespace outrider::server {
 
@@ -28,16 +28,10 @@ class ChatWriter : public ReplyWriter {
 
   std::string opening_events(const Job& job, const std::vector<Choice>& choices) override;
   std::string event(const Job& job, Choice& choice, const Delta& delta) override;
-  std::string usage_event(const Job& job, const Usage& usage) override;
+  std::string usage_event(const Usage& usage) override;
   std::string whole(const Job& job, const std::vector<Choice>& choices, const Usage& usage) override;
 
  private:
-  struct ToolProgress {
-    explicit ToolProgress(chat::ToolFormat format) : stream(format) {}
-    chat::ToolStream stream;
-    bool sent_content = false;
-  };
-
   // "data: {...,"choices":[{"index":I,"delta":"
   std::string event_head(int index) const;
   void append_event_tail(std::string& out, const Job& job, const Choice& choice,
@@ -46,12 +40,11 @@ class ChatWriter : public ReplyWriter {
   chat::ToolDelta named_delta(const Choice& choice, const Delta& delta) const;
   void append_tool_delta(std::string& out, const chat::ToolDelta& delta) const;
   void append_choice(std::string& out, const Choice& choice) const;
-  ToolProgress& progress(int index);
 
   ChatShape shape_;
   TokenNames names_;
-  std::string head_, chunk_head_;         // id, object, created, model
-  std::map<int, ToolProgress> progress_;  // by choice
+  std::string head_, chunk_head_;                 // id, object, created, model
+  std::map<int, chat::ToolStream> tool_streams_;  // by choice
 };
 
 }  // namespace outrider::server

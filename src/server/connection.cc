@@ -1,15 +1,12 @@
 #include "server/connection.h"
 
 #include <boost/asio/post.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/http/parser.hpp>
-#include <boost/beast/http/string_body.hpp>
-#include <deque>
-#include <optional>
+#include <utility>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "server/errors.h"
+#include "server/exchange.h"
 #include "server/response_text.h"
 
 namespace outrider::server {
@@ -21,174 +18,13 @@ using Clock = std::chrono::steady_clock;
 
 namespace {
 
-constexpr size_t kReadBytes = size_t{16} << 10;
 constexpr size_t kReadAheadBytes = size_t{64} << 10;    // of a next request, while an answer is made
 constexpr size_t kBodyWindowBytes = size_t{4} << 10;    // see Limits::read_timeout
 constexpr size_t kWriteWindowBytes = size_t{64} << 10;  // see Limits::write_timeout
-constexpr size_t kInlineBytes = size_t{32} << 10;       // bodies up to this are worked on in place
 constexpr size_t kBuffersPerWrite = 16;
 constexpr std::chrono::seconds kLinger{2};
 
 }  // namespace
-
-class Connection : public std::enable_shared_from_this<Connection> {
- public:
-  Connection(Socket socket, TlsContext tls, std::string peer, ConnectionSet& set)
-      : stream_(std::move(socket), std::move(tls)),
-        read_timer_(stream_.get_executor()),
-        write_timer_(stream_.get_executor()),
-        set_(set),
-        peer_(std::move(peer)) {}
-  ~Connection() { set_.remove(this); }
-
-  void start();
-  void drain();
-  void peer_gone();  // the socket is of no more use: closes it and tells the route
-
-  const Socket::executor_type& executor() { return executor_; }
-  ConnectionSet& set() { return set_; }
-
- private:
-  friend class Exchange;
-  enum class Phase { kIdle, kHeader, kBody, kAnswer, kLinger, kClosed };
-  using Parser = beast::http::request_parser<beast::http::string_body>;
-
-  void read();
-  void on_read(error_code error, size_t bytes);
-  void advance();
-  bool parse();
-  void on_header();
-  void dispatch();
-  void refuse(int status, std::string_view text);
-  void set_phase(Phase phase, Clock::duration limit);
-  void on_read_timeout();
-
-  void queue(std::string bytes);
-  void write();
-  void on_written(error_code error, size_t bytes);
-  void watch_writes();
-  void end_answer(bool keep_alive);
-  void linger();
-  void end_tls();
-  void close();
-
-  Stream stream_;
-  Socket::executor_type executor_ = stream_.get_executor();
-  asio::steady_timer read_timer_, write_timer_;
-  ConnectionSet& set_;
-  const std::string peer_;
-
-  Phase phase_ = Phase::kIdle;
-  uint64_t phase_count_ = 0;  // tells a timer of an earlier phase from the present one
-  std::vector<char> read_buffer_ = std::vector<char>(kReadBytes);
-  beast::flat_buffer input_;  // received, not yet parsed
-  std::optional<Parser> parser_;
-  bool reading_ = false;
-  size_t body_bytes_ = 0, body_mark_ = 0;  // received; at the start of the present window
-
-  std::deque<std::string> output_;
-  size_t output_bytes_ = 0, front_offset_ = 0, written_since_mark_ = 0;
-  bool writing_ = false, watching_writes_ = false, close_after_writes_ = false;
-  bool ending_tls_ = false;  // the last read is being given up
-  Clock::time_point write_mark_;
-
-  std::weak_ptr<class Exchange> exchange_;  // while an answer is made
-};
-
-// One request's Responder. Keeps its connection until the answer is complete; a route that drops it without
-// an answer closes the connection.
-class Exchange : public Responder, public std::enable_shared_from_this<Exchange> {
- public:
-  Exchange(const std::shared_ptr<Connection>& connection, bool keep_alive, int version, bool head_only)
-      : connection_(connection),
-        executor_(connection->executor()),
-        set_(connection->set()),
-        keep_alive_(keep_alive),
-        version_(version),
-        head_only_(head_only) {}
-
-  ~Exchange() override {
-    if (connection_)
-      asio::post(executor_, [connection = std::move(connection_)] { connection->peer_gone(); });
-  }
-
-  void send(HttpResponse response) override {
-    const auto connection = end();
-    if (!connection) return;
-    connection->queue(response_text(response, {version_, keep_alive_, false, head_only_}));
-    connection->end_answer(keep_alive_);
-  }
-
-  void start_stream(HttpResponse head) override {
-    const auto connection = connection_;
-    if (!connection) return;
-    chunked_ = version_ == 11;
-    if (!chunked_) keep_alive_ = false;  // HTTP/1.0: the end of the connection is the end of the stream
-    connection->queue(response_text(head, {version_, keep_alive_, true, head_only_}));
-  }
-
-  void write(std::string bytes) override {
-    const auto connection = connection_;
-    if (!connection || bytes.empty()) return;
-    if (connection->output_bytes_ > connection->set_.limits.write_queue_bytes) {
-      log::warning("closing " + connection->peer_ + ": it does not read its stream");
-      connection->peer_gone();
-      return;
-    }
-    connection->queue(chunked_ ? chunk_text(bytes) : std::move(bytes));
-  }
-
-  void finish() override {
-    const auto connection = end();
-    if (!connection) return;
-    if (chunked_) connection->queue("0\r\n\r\n");
-    connection->end_answer(keep_alive_);
-  }
-
-  void on_disconnect(std::function<void()> callback) override {
-    if (gone_) {
-      callback();
-    } else if (connection_) {
-      on_disconnect_ = std::move(callback);
-    }
-  }
-
-  void post(std::function<void()> task) override { asio::post(executor_, std::move(task)); }
-
-  void offload(size_t bytes, std::function<void()> work, std::function<void()> then) override {
-    if (bytes <= kInlineBytes) {
-      work();
-      then();
-      return;
-    }
-    asio::post(set_.workers,
-               [executor = executor_, work = std::move(work), then = std::move(then)]() mutable {
-                 work();
-                 asio::post(executor, std::move(then));
-               });
-  }
-
-  void peer_gone() {
-    gone_ = true;
-    connection_ = nullptr;
-    if (const auto callback = std::exchange(on_disconnect_, nullptr)) callback();
-  }
-
- private:
-  std::shared_ptr<Connection> end() {
-    on_disconnect_ = nullptr;
-    return std::exchange(connection_, nullptr);
-  }
-
-  std::shared_ptr<Connection> connection_;  // null once the answer is complete or the peer is gone
-  Socket::executor_type executor_;
-  ConnectionSet& set_;
-  bool keep_alive_;
-  const int version_;
-  const bool head_only_;
-  bool chunked_ = false, gone_ = false;
-  std::function<void()> on_disconnect_;
-};
 
 void Connection::start() {
   asio::post(executor_, [self = shared_from_this()] {
@@ -196,7 +32,7 @@ void Connection::start() {
     // A fresh connection may wait as long for its first byte as for a header.
     self->set_phase(Phase::kIdle, ticks(self->set_.limits.header_timeout));
     if (!self->stream_.is_tls()) return self->advance();
-    self->stream_.async_handshake([self](error_code error) {
+    self->stream_.async_handshake(asio::ssl::stream_base::server, [self](error_code error) {
       if (self->phase_ == Phase::kClosed) return;
       if (!error) return self->advance();
       log::debug("no TLS with " + self->peer_ + ": " + error.message());
@@ -310,11 +146,9 @@ void Connection::dispatch() {
   request.peer = peer_;
   request.body = std::move(message.body());
   for (const auto& field : message) {
-    std::string name(field.name_string());
-    for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-    request.headers.emplace_back(std::move(name), std::string(field.value()));
+    request.headers.emplace_back(lower_case(field.name_string()), std::string(field.value()));
   }
-  const bool keep_alive = message.keep_alive() && !set_.draining_;
+  const bool keep_alive = message.keep_alive() && !set_.draining();
   set_phase(Phase::kAnswer, Clock::duration::zero());
   const auto exchange =
       std::make_shared<Exchange>(shared_from_this(), keep_alive, request.version, request.method == "HEAD");
@@ -385,8 +219,7 @@ void Connection::watch_writes() {
     self->watching_writes_ = false;
     if (self->output_.empty()) return;
     if (Clock::now() - self->write_mark_ >= ticks(self->set_.limits.write_timeout)) {
-      log::warning("closing " + self->peer_ + ": it does not read its answer");
-      self->peer_gone();
+      self->cut_off("it does not read its answer");
     } else {
       self->watch_writes();
     }
@@ -396,7 +229,7 @@ void Connection::watch_writes() {
 void Connection::end_answer(bool keep_alive) {
   exchange_.reset();
   if (phase_ == Phase::kClosed) return;
-  if (!keep_alive || set_.draining_) {
+  if (!keep_alive || set_.draining()) {
     close_after_writes_ = true;
     set_phase(Phase::kLinger, Clock::duration::zero());
     if (output_.empty()) linger();
@@ -433,6 +266,11 @@ void Connection::peer_gone() {
   exchange_.reset();
 }
 
+void Connection::cut_off(const char* why) {
+  log::warning("closing " + peer_ + ": " + why);
+  peer_gone();
+}
+
 void Connection::close() {
   if (phase_ == Phase::kClosed) return;
   set_phase(Phase::kClosed, Clock::duration::zero());
@@ -440,50 +278,6 @@ void Connection::close() {
   write_timer_.cancel();
   error_code ignored;
   stream_.socket().close(ignored);
-}
-
-void ConnectionSet::open(Socket socket, TlsContext tls, std::string peer) {
-  const auto connection =
-      std::make_shared<Connection>(std::move(socket), std::move(tls), std::move(peer), *this);
-  {
-    const std::lock_guard lock(mutex_);
-    if (connections_.size() >= static_cast<size_t>(limits.connections)) return;  // closes it
-    connections_.insert(connection.get());
-  }
-  connection->start();
-}
-
-void ConnectionSet::remove(Connection* connection) {
-  const std::lock_guard lock(mutex_);
-  connections_.erase(connection);
-}
-
-size_t ConnectionSet::size() const {
-  const std::lock_guard lock(mutex_);
-  return connections_.size();
-}
-
-void ConnectionSet::for_each(const std::function<void(const std::shared_ptr<Connection>&)>& action) {
-  std::vector<std::shared_ptr<Connection>> all;
-  {
-    const std::lock_guard lock(mutex_);
-    for (Connection* connection : connections_) {
-      if (auto alive = connection->weak_from_this().lock()) all.push_back(std::move(alive));
-    }
-  }
-  for (const auto& connection : all) action(connection);
-}
-
-void ConnectionSet::drain() {
-  draining_ = true;
-  for_each([](const auto& connection) { connection->drain(); });
-}
-
-void ConnectionSet::abort() {
-  draining_ = true;
-  for_each([](const auto& connection) {
-    asio::post(connection->executor(), [connection] { connection->peer_gone(); });
-  });
 }
 
 }  // namespace outrider::server

@@ -4,49 +4,89 @@
 // away is noticed at once, whatever the route does. All members run on the connection's strand.
 #pragma once
 
-#include <atomic>
-#include <boost/asio/thread_pool.hpp>
-#include <functional>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/string_body.hpp>
+#include <chrono>
+#include <deque>
 #include <memory>
-#include <mutex>
-#include <set>
+#include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
-#include "server/http.h"
-#include "server/options.h"
-#include "server/stream.h"
+#include "server/connection_set.h"
 
 namespace outrider::server {
 
-class Connection;
+class Exchange;
 
-// What connections share. Thread-safe.
-class ConnectionSet {
+class Connection : public std::enable_shared_from_this<Connection> {
  public:
-  ConnectionSet(const Limits& limits, boost::asio::thread_pool& workers,
-                std::function<void(HttpRequest, ResponderPtr)> handle)
-      : limits(limits), workers(workers), handle(std::move(handle)) {}
+  Connection(Socket socket, net::TlsContext tls, std::string peer, ConnectionSet& set)
+      : stream_(std::move(socket), std::move(tls)),
+        read_timer_(stream_.get_executor()),
+        write_timer_(stream_.get_executor()),
+        set_(set),
+        peer_(std::move(peer)) {}
+  ~Connection() { set_.remove(this); }
 
-  // Takes the socket over; closes it when there are too many. `tls` null: plain HTTP.
-  void open(Socket socket, TlsContext tls, std::string peer);
-  // Idle connections close now, the others after their answer.
+  void start();
   void drain();
-  // All connections close now.
-  void abort();
-  size_t size() const;
+  void peer_gone();  // the socket is of no more use: closes it and tells the route
 
-  const Limits& limits;
-  boost::asio::thread_pool& workers;
-  const std::function<void(HttpRequest, ResponderPtr)> handle;
+  // For the answer to the present request.
+  void queue(std::string bytes);
+  void end_answer(bool keep_alive);
+  bool is_full() const { return output_bytes_ > set_.limits.write_queue_bytes; }
+  void cut_off(const char* why);
+
+  const Socket::executor_type& executor() { return executor_; }
+  ConnectionSet& set() { return set_; }
 
  private:
-  friend class Connection;
-  void remove(Connection* connection);
-  void for_each(const std::function<void(const std::shared_ptr<Connection>&)>& action);
+  enum class Phase { kIdle, kHeader, kBody, kAnswer, kLinger, kClosed };
+  using Parser = boost::beast::http::request_parser<boost::beast::http::string_body>;
 
-  mutable std::mutex mutex_;
-  std::set<Connection*> connections_;  // guarded by mutex_; members remove themselves before they die
-  std::atomic<bool> draining_{false};
+  void read();
+  void on_read(boost::system::error_code error, size_t bytes);
+  void advance();
+  bool parse();
+  void on_header();
+  void dispatch();
+  void refuse(int status, std::string_view text);
+  void set_phase(Phase phase, std::chrono::steady_clock::duration limit);
+  void on_read_timeout();
+
+  void write();
+  void on_written(boost::system::error_code error, size_t bytes);
+  void watch_writes();
+  void linger();
+  void end_tls();
+  void close();
+
+  net::Stream<Socket> stream_;
+  Socket::executor_type executor_ = stream_.get_executor();
+  boost::asio::steady_timer read_timer_, write_timer_;
+  ConnectionSet& set_;
+  const std::string peer_;
+
+  Phase phase_ = Phase::kIdle;
+  uint64_t phase_count_ = 0;  // tells a timer of an earlier phase from the present one
+  std::vector<char> read_buffer_ = std::vector<char>(16 << 10);
+  boost::beast::flat_buffer input_;  // received, not yet parsed
+  std::optional<Parser> parser_;
+  bool reading_ = false;
+  size_t body_bytes_ = 0, body_mark_ = 0;  // received; at the start of the present window
+
+  std::deque<std::string> output_;
+  size_t output_bytes_ = 0, front_offset_ = 0, written_since_mark_ = 0;
+  bool writing_ = false, watching_writes_ = false, close_after_writes_ = false;
+  bool ending_tls_ = false;  // the last read is being given up
+  std::chrono::steady_clock::time_point write_mark_;
+
+  std::weak_ptr<Exchange> exchange_;  // while an answer is made
 };
 
 }  // namespace outrider::server

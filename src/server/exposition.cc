@@ -10,6 +10,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "base/python_float.h"
 #include "server/json_text.h"
 
 namespace outrider::server::exposition {

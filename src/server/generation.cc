@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <iterator>
 #include <limits>
-#include <random>
 
 #include "base/log.h"
 #include "server/errors.h"
@@ -11,16 +10,6 @@
 
 namespace outrider::server {
 namespace {
-
-// For ids, which --seed must not repeat.
-std::mt19937_64& generator() {
-  thread_local std::mt19937_64 state = [] {
-    std::random_device device;
-    std::seed_seq seed{device(), device(), device(), device()};
-    return std::mt19937_64(seed);
-  }();
-  return state;
-}
 
 const char* name_of(engine::FinishReason reason) {
   switch (reason) {
@@ -47,24 +36,12 @@ Generation::Generation(Service& service, Job job, std::unique_ptr<ReplyWriter> w
 Generation::~Generation() { --service_.load; }
 
 void Generation::start() {
-  if (job_.late_error) {
-    over_ = true;
-    if (!job_.stream) {
-      responder_->send(error_response(RequestError(*job_.late_error)));
-      return;
-    }
-  }
   if (job_.stream) {
     HttpResponse head;
     head.content_type = "text/event-stream; charset=utf-8";
     responder_->start_stream(std::move(head));
   }
-  if (job_.late_error) {
-    responder_->write(error_event(400, "BadRequestError", *job_.late_error));
-    responder_->write("data: [DONE]\n\n");
-    responder_->finish();
-    return;
-  }
+  if (job_.late_error) return end_with_error(400, "BadRequestError", *job_.late_error);
   for (size_t prompt = 0; prompt < job_.prompts.size(); ++prompt) {
     for (int i = 0; i < job_.n; ++i) {
       const int index = static_cast<int>(prompt) * job_.n + i;
@@ -104,8 +81,8 @@ void Generation::on_output(size_t index, engine::Output output) {
   if (output.finish_reason) release(choice);
   if (over_ || choice.done()) return;
   if (output.finish_reason == engine::FinishReason::kError) {
-    fail(output.error);
-    return;
+    cancel_running();
+    return end_with_error(500, "Internal Server Error", output.error);
   }
   Delta delta = take(choice, output);
   if (job_.stream) send_delta(choice, std::move(delta));
@@ -208,19 +185,18 @@ void Generation::complete() {
     responder_->send(std::move(response));
     return;
   }
-  if (job_.include_usage) responder_->write(writer_->usage_event(job_, usage()));
-  responder_->write("data: [DONE]\n\n");
-  responder_->finish();
+  if (job_.include_usage) responder_->write(writer_->usage_event(usage()));
+  end_stream();
 }
 
-void Generation::fail(const std::string& message) {
+void Generation::end_with_error(int status, const char* type, const std::string& message) {
   over_ = true;
-  cancel_running();
-  if (!job_.stream) {
-    responder_->send(error_response(500, "Internal Server Error", message));
-    return;
-  }
-  responder_->write(error_event(500, "Internal Server Error", message));
+  if (!job_.stream) return responder_->send(error_response(status, type, message));
+  responder_->write(error_event(status, type, message));
+  end_stream();
+}
+
+void Generation::end_stream() {
   responder_->write("data: [DONE]\n\n");
   responder_->finish();
 }
@@ -240,60 +216,6 @@ Usage Generation::usage() const {
     usage.cached_tokens += choice.num_cached_tokens;
   }
   return usage;
-}
-
-void append_usage(std::string& out, const Usage& usage, bool details, bool show_null) {
-  out += "{\"prompt_tokens\":" + std::to_string(usage.prompt_tokens) +
-         ",\"total_tokens\":" + std::to_string(usage.prompt_tokens + usage.completion_tokens) +
-         ",\"completion_tokens\":" + std::to_string(usage.completion_tokens);
-  if (details && usage.cached_tokens > 0) {
-    out += ",\"prompt_tokens_details\":{\"cached_tokens\":" + std::to_string(usage.cached_tokens) + "}";
-  } else if (show_null) {
-    out += ",\"prompt_tokens_details\":null";
-  }
-  out += '}';
-}
-
-void append_stop_reason(std::string& out, const StopReason& reason) {
-  if (const auto* text = std::get_if<std::string>(&reason)) {
-    append_string(out, *text);
-  } else if (const auto* id = std::get_if<int32_t>(&reason)) {
-    out += std::to_string(*id);
-  } else {
-    out += "null";
-  }
-}
-
-void append_ids(std::string& out, std::span<const int32_t> ids) {
-  out += '[';
-  for (size_t i = 0; i < ids.size(); ++i) {
-    if (i > 0) out += ',';
-    out += std::to_string(ids[i]);
-  }
-  out += ']';
-}
-
-void append_ids(std::string& out, bool wanted, std::span<const int32_t> ids) {
-  if (wanted) {
-    append_ids(out, ids);
-  } else {
-    out += "null";
-  }
-}
-
-void append_ids(std::string& out, bool wanted, const std::vector<engine::OutputToken>& tokens) {
-  std::vector<int32_t> ids;
-  if (wanted) {
-    for (const engine::OutputToken& token : tokens) ids.push_back(token.token);
-  }
-  append_ids(out, wanted, std::span<const int32_t>(ids));
-}
-
-std::string random_hex(int digits) {
-  static constexpr char kHex[] = "0123456789abcdef";
-  std::string text;
-  for (int i = 0; i < digits; ++i) text += kHex[generator()() & 15];
-  return text;
 }
 
 }  // namespace outrider::server

@@ -1,21 +1,24 @@
 #include "server/json_text.h"
 
-#include <charconv>
-#include <cmath>
-
 #include "base/error.h"
+#include "base/python_float.h"
+#include "base/text.h"
+#include "base/utf8.h"
 
 namespace outrider::server {
 namespace {
-
-constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
 
 bool is_continuation(std::string_view text, size_t at) {
   return at < text.size() && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80;
 }
 
+// Bytes of the character at text[at]; 0 where there is none.
+size_t character_length(std::string_view text, size_t at) {
+  const Utf8Step step = utf8_step(text.substr(at));
+  return step.kind == Utf8Step::Kind::kCharacter ? step.length : 0;
+}
+
 void append_control(std::string& out, unsigned char byte) {
-  static constexpr char kHex[] = "0123456789abcdef";
   switch (byte) {
     case '\n':
       out += "\\n";
@@ -35,9 +38,8 @@ void append_control(std::string& out, unsigned char byte) {
     default:
       break;
   }
-  out += "\\u00";
-  out += kHex[byte >> 4];
-  out += kHex[byte & 15];
+  out += "\\u";
+  append_hex(out, byte, 4);
 }
 
 // Python quotes with ' unless the text holds ' and no ".
@@ -45,7 +47,6 @@ void append_python_string(std::string& out, std::string_view text) {
   const bool doubles = text.find('\'') != std::string_view::npos && text.find('"') == std::string_view::npos;
   const char quote = doubles ? '"' : '\'';
   out += quote;
-  static constexpr char kHex[] = "0123456789abcdef";
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
     if (c == quote || c == '\\') {
@@ -59,8 +60,7 @@ void append_python_string(std::string& out, std::string_view text) {
       out += "\\t";
     } else if (byte < 0x20 || byte == 0x7F) {
       out += "\\x";
-      out += kHex[byte >> 4];
-      out += kHex[byte & 15];
+      append_hex(out, byte, 2);
     } else {
       out += c;
     }
@@ -78,7 +78,7 @@ void append_python(std::string& out, const Json& value, size_t limit) {
       out += value.get<bool>() ? "True" : "False";
       break;
     case Json::value_t::number_float:
-      append_float(out, value.get<double>());
+      append_python_float(out, value.get<double>());
       break;
     case Json::value_t::string:
       append_python_string(out, value.get_ref<const std::string&>());
@@ -117,36 +117,6 @@ void append_python(std::string& out, const Json& value, size_t limit) {
 
 }  // namespace
 
-size_t utf8_length(std::string_view text, size_t at) {
-  const auto b0 = static_cast<unsigned char>(text[at]);
-  const auto second = at + 1 < text.size() ? static_cast<unsigned char>(text[at + 1]) : 0;
-  if (b0 < 0x80) return 1;
-  if (b0 >= 0xC2 && b0 <= 0xDF) return is_continuation(text, at + 1) ? 2 : 0;
-  if (b0 >= 0xE0 && b0 <= 0xEF) {
-    const bool overlong = b0 == 0xE0 && second < 0xA0;
-    const bool surrogate = b0 == 0xED && second > 0x9F;
-    return is_continuation(text, at + 1) && is_continuation(text, at + 2) && !overlong && !surrogate ? 3 : 0;
-  }
-  if (b0 >= 0xF0 && b0 <= 0xF4) {
-    const bool overlong = b0 == 0xF0 && second < 0x90;
-    const bool too_large = b0 == 0xF4 && second > 0x8F;
-    return is_continuation(text, at + 1) && is_continuation(text, at + 2) && is_continuation(text, at + 3) &&
-                   !overlong && !too_large
-               ? 4
-               : 0;
-  }
-  return 0;
-}
-
-bool is_valid_utf8(std::string_view text) {
-  for (size_t at = 0; at < text.size();) {
-    const size_t length = utf8_length(text, at);
-    if (length == 0) return false;
-    at += length;
-  }
-  return true;
-}
-
 size_t count_characters(std::string_view utf8) {
   size_t count = 0;
   for (const char c : utf8) count += (static_cast<unsigned char>(c) & 0xC0) != 0x80;
@@ -158,14 +128,14 @@ void append_string(std::string& out, std::string_view text) {
   size_t copied = 0;  // text[copied, at) needs no escape
   for (size_t at = 0; at < text.size();) {
     const auto byte = static_cast<unsigned char>(text[at]);
-    const size_t length = byte < 0x80 ? 1 : utf8_length(text, at);
+    const size_t length = byte < 0x80 ? 1 : character_length(text, at);
     if (length > 0 && byte >= 0x20 && byte != '"' && byte != '\\') {
       at += length;
       continue;
     }
     out.append(text, copied, at - copied);
     if (length == 0) {
-      out += kReplacement;
+      out += kReplacementCharacter;
     } else if (byte == '"' || byte == '\\') {
       out += '\\';
       out += text[at];
@@ -184,30 +154,13 @@ std::string json_string(std::string_view text) {
   return out;
 }
 
-void append_float(std::string& out, double value) {
-  if (std::isnan(value)) {
-    out += "NaN";
-    return;
+void append_ids(std::string& out, std::span<const int32_t> ids) {
+  out += '[';
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (i > 0) out += ',';
+    out += std::to_string(ids[i]);
   }
-  if (std::isinf(value)) {
-    out += value > 0 ? "Infinity" : "-Infinity";
-    return;
-  }
-  const double magnitude = std::fabs(value);
-  char text[40];
-  // Python's repr turns to an exponent below 1e-4 and from 1e16 on.
-  const bool exponent = magnitude != 0 && (magnitude < 1e-4 || magnitude >= 1e16);
-  const auto format = exponent ? std::chars_format::scientific : std::chars_format::fixed;
-  const auto end = std::to_chars(text, text + sizeof text, value, format).ptr;
-  const std::string_view digits(text, end - text);
-  out += digits;
-  if (!exponent && digits.find('.') == std::string_view::npos) out += ".0";
-}
-
-std::string python_float(double value) {
-  std::string out;
-  append_float(out, value);
-  return out;
+  out += ']';
 }
 
 std::string python_repr(const Json& value, size_t limit) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -14,18 +15,14 @@ using Json = nlohmann::ordered_json;
 void append_string(std::string& out, std::string_view text);
 std::string json_string(std::string_view text);
 
-// Python's repr of a float: 1.0, 1e-05, 0.1. Infinities and NaN are spelled as Python's json does.
-void append_float(std::string& out, double value);
-std::string python_float(double value);
+// [1,2,3]
+void append_ids(std::string& out, std::span<const int32_t> ids);
 
 // Python's repr of a JSON value: None, True, 'text', {'a': [1]}. Cut at `limit` bytes with "...".
 std::string python_repr(const Json& value, size_t limit = 2000);
 
 // Characters (code points) of valid UTF-8.
 size_t count_characters(std::string_view utf8);
-// Length of the valid UTF-8 sequence at text[at], or 0.
-size_t utf8_length(std::string_view text, size_t at);
-bool is_valid_utf8(std::string_view text);
 
 // Parses a request body. Throws RequestError in vLLM's form for broken JSON, invalid UTF-8, more than
 // `max_depth` nested brackets, or a value that is not an object.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/python_float.h"
 #include "server/json_text.h"
 
 namespace outrider::server {
@@ -45,7 +46,7 @@ void append_top_map(std::string& out, const PositionLogprobs& position, size_t t
     if (i > 0) out += ',';
     append_string(out, entries[i].first);
     out += ':';
-    append_float(out, printed(entries[i].second));
+    append_python_float(out, printed(entries[i].second));
   }
   out += '}';
 }
@@ -55,7 +56,7 @@ void append_chat_token(std::string& out, const TokenLogprob& entry, const TokenN
   out += "{\"token\":";
   append_string(out, name);
   out += ",\"logprob\":";
-  append_float(out, printed(entry.logprob));
+  append_python_float(out, printed(entry.logprob));
   out += ",\"bytes\":[";
   for (size_t i = 0; i < name.size(); ++i) {
     if (i > 0) out += ',';
@@ -89,7 +90,7 @@ void append_completion_logprobs(std::string& out, std::span<const LogprobPositio
       values += "null";
       maps += "null";
     } else {
-      append_float(values, printed(position.logprobs->chosen.logprob));
+      append_python_float(values, printed(position.logprobs->chosen.logprob));
       append_top_map(maps, *position.logprobs, static_cast<size_t>(top_k), names);
     }
     separator = ",";
@@ -126,7 +127,7 @@ void append_prompt_logprobs(std::string& out, std::span<const PositionLogprobs> 
     for (const TokenLogprob& entry : merged(position)) {
       out += separator;
       out += '"' + std::to_string(entry.token) + "\":{\"logprob\":";
-      append_float(out, printed(entry.logprob));
+      append_python_float(out, printed(entry.logprob));
       out += ",\"rank\":" + std::to_string(entry.rank) + ",\"decoded_token\":";
       append_string(out, names.text(entry.token));
       out += '}';

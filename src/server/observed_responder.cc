@@ -1,25 +1,14 @@
 #include "server/observed_responder.h"
 
 #include "base/log.h"
+#include "base/text.h"
 
 namespace outrider::server {
 namespace {
 
 // A log line must stay one line, whatever the client sent.
 std::string printable(std::string_view text) {
-  static constexpr char kHex[] = "0123456789ABCDEF";
-  std::string out;
-  for (const char c : text.substr(0, 2048)) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte >= 0x20 && byte < 0x7F && byte != '"') {
-      out += c;
-    } else {
-      out += '%';
-      out += kHex[byte >> 4];
-      out += kHex[byte & 15];
-    }
-  }
-  return out;
+  return percent_encode(text.substr(0, 2048), [](char c) { return c >= 0x20 && c < 0x7F && c != '"'; });
 }
 
 }  // namespace

@@ -3,15 +3,14 @@
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
 
-#include <algorithm>
 #include <array>
-#include <cctype>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "server/cors.h"
 #include "server/errors.h"
-#include "server/generation.h"
 #include "server/observed_responder.h"
+#include "server/random_id.h"
 #include "server/routes.h"
 
 namespace outrider::server {
@@ -23,11 +22,6 @@ Digest digest_of(std::string_view text) {
   Digest digest{};
   SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest.data());
   return digest;
-}
-
-bool equals_ignoring_case(std::string_view a, std::string_view b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                    [](unsigned char x, unsigned char y) { return std::tolower(x) == std::tolower(y); });
 }
 
 // Compares digests, all keys each time: neither a key's length nor its first wrong byte can be timed.
@@ -81,7 +75,7 @@ Headers extra_headers(const ServerOptions& options, const HttpRequest& request) 
   Headers extra = cors_headers(options.cors, request);
   if (options.enable_request_id_headers) {
     const std::string_view given = request.header("x-request-id");
-    extra.emplace_back("x-request-id", given.empty() ? random_hex(32) : header_safe(given.substr(0, 512)));
+    extra.emplace_back("x-request-id", given.empty() ? random_id() : header_safe(given.substr(0, 512)));
   }
   return extra;
 }

@@ -4,6 +4,7 @@
 #include "server/completions.h"
 #include "server/errors.h"
 #include "server/json_text.h"
+#include "server/random_id.h"
 #include "server/tokenize.h"
 #include "server/web_page.h"
 
@@ -55,7 +56,7 @@ void handle_models(Service& service, HttpRequest, ResponderPtr responder) {
     body += "{\"id\":" + json_string(name) + ",\"object\":\"model\",\"created\":" + created +
             ",\"owned_by\":\"vllm\",\"root\":" + json_string(options.model_root) +
             ",\"parent\":null,\"max_model_len\":" + std::to_string(options.max_model_len) +
-            ",\"permission\":[{\"id\":\"modelperm-" + random_hex(32) +
+            ",\"permission\":[{\"id\":\"modelperm-" + random_id() +
             "\",\"object\":\"model_permission\",\"created\":" + created +
             ",\"allow_create_engine\":false,\"allow_sampling\":true,\"allow_logprobs\":true,"
             "\"allow_search_indices\":false,\"allow_view\":true,\"allow_fine_tuning\":false,"

@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "base/error.h"
+#include "base/python_float.h"
 
 namespace outrider::server {
 namespace {

@@ -1,11 +1,11 @@
 #include "server/schema.h"
 
 #include <algorithm>
-#include <cctype>
 #include <charconv>
 #include <cmath>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace outrider::server {
 namespace {
@@ -16,12 +16,6 @@ int64_t saturate(double whole) {
   if (whole >= kTwoTo63) return std::numeric_limits<int64_t>::max();
   if (whole < -kTwoTo63) return std::numeric_limits<int64_t>::min();
   return static_cast<int64_t>(whole);
-}
-
-std::string_view trim(std::string_view text) {
-  while (!text.empty() && std::isspace(static_cast<unsigned char>(text.front()))) text.remove_prefix(1);
-  while (!text.empty() && std::isspace(static_cast<unsigned char>(text.back()))) text.remove_suffix(1);
-  return text;
 }
 
 std::optional<double> parse_number(std::string_view text) {
@@ -73,13 +67,12 @@ std::optional<int64_t> to_integer(const Json& json, const std::string& place, Fi
   return std::nullopt;
 }
 
-std::optional<bool> parse_bool(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
+std::optional<bool> parse_bool(std::string_view text) {
   for (const char* word : {"true", "1", "yes", "on", "t", "y"}) {
-    if (text == word) return true;
+    if (equals_ignoring_case(text, word)) return true;
   }
   for (const char* word : {"false", "0", "no", "off", "f", "n"}) {
-    if (text == word) return false;
+    if (equals_ignoring_case(text, word)) return false;
   }
   return std::nullopt;
 }
@@ -125,7 +118,7 @@ void read_value(const Json& json, const std::string& place, Range, FieldErrors& 
       errors.add("bool_parsing", place, "Input should be a valid boolean, unable to interpret input", json);
     }
   } else if (json.is_string()) {
-    out = parse_bool(json.get<std::string>());
+    out = parse_bool(json.get_ref<const std::string&>());
     if (!out)
       errors.add("bool_parsing", place, "Input should be a valid boolean, unable to interpret input", json);
   } else {

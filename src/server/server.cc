@@ -21,7 +21,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
-#include "server/connection.h"
+#include "server/connection_set.h"
 #include "server/router.h"
 #include "server/routes.h"
 
@@ -109,7 +109,7 @@ struct Server::Impl {
   // What follows is touched on `control` only, once threads run.
   asio::strand<asio::io_context::executor_type> control = asio::make_strand(io);
   std::string bound_uds;
-  TlsContext tls;                     // null: plain HTTP
+  net::TlsContext tls;                // null: plain HTTP
   std::optional<TlsFiles> tls_files;  // --enable-ssl-refresh
   Acceptor acceptor{control};
   asio::signal_set signals{control};

@@ -37,13 +37,13 @@ class Wanted {
     add(kind, value.get<std::string>(), field);
   }
 
-  // An object, or its JSON text.
-  void add_json(Kind kind, const Json& value, const std::string& field) {
+  // A schema, or its JSON text.
+  void add_json(const Json& value, const std::string& field) {
     if (value.is_null()) return;
-    if (value.is_string()) return add(kind, value.get<std::string>(), field);
+    if (value.is_string()) return add(Kind::kJsonSchema, value.get<std::string>(), field);
     if (!value.is_object() && !value.is_boolean())
       refuse(field, "must be a JSON schema: an object, or its text");
-    add(kind, value.dump(), field);
+    add(Kind::kJsonSchema, value.dump(), field);
   }
 
   void add_choice(const Json& value, const std::string& field) {
@@ -116,7 +116,7 @@ void read_response_format(const Json& format, Wanted& wanted) {
   const Json& described = member(format, "json_schema");
   const Json& schema = described.is_object() ? member(described, "schema") : described;
   if (schema.is_null()) refuse("response_format", "of type 'json_schema' needs `json_schema.schema`");
-  wanted.add_json(Kind::kJsonSchema, schema, "response_format");
+  wanted.add_json(schema, "response_format");
 }
 
 bool is_true(const Json& value, const std::string& field) {
@@ -130,7 +130,7 @@ void read_structured_outputs(const Json& given, Wanted& wanted) {
   for (const auto& [key, value] : given.items()) {
     const std::string field = "structured_outputs." + key.substr(0, 100);
     if (key == "json") {
-      wanted.add_json(Kind::kJsonSchema, value, field);
+      wanted.add_json(value, field);
     } else if (key == "regex") {
       wanted.add_string(Kind::kRegex, value, field);
     } else if (key == "choice") {
@@ -159,7 +159,7 @@ void read_common(const GenerationFields& fields, Wanted& wanted) {
     refuse("guided_whitespace_pattern", "is not supported; white space is free, see disable_any_whitespace");
   }
   read_response_format(fields.response_format, wanted);
-  wanted.add_json(Kind::kJsonSchema, fields.guided_json, "guided_json");
+  wanted.add_json(fields.guided_json, "guided_json");
   wanted.add_string(Kind::kRegex, fields.guided_regex, "guided_regex");
   wanted.add_choice(fields.guided_choice, "guided_choice");
   wanted.add_string(Kind::kEbnf, fields.guided_grammar, "guided_grammar");

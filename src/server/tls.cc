@@ -17,10 +17,8 @@ void check(const error_code& error, const char* flag, const std::string& file) {
 
 }  // namespace
 
-TlsContext make_tls_context(const TlsOptions& options) {
-  auto context = std::make_shared<ssl::context>(ssl::context::tls_server);
-  context->set_options(ssl::context::default_workarounds | ssl::context::no_sslv2 | ssl::context::no_sslv3 |
-                       ssl::context::no_tlsv1 | ssl::context::no_tlsv1_1);
+net::TlsContext make_tls_context(const TlsOptions& options) {
+  net::TlsContext context = net::make_tls_context(ssl::context::tls_server);
   SSL_CTX_set_options(context->native_handle(), SSL_OP_NO_RENEGOTIATION);
   error_code error;
   context->use_certificate_chain_file(options.cert_file, error);

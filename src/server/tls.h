@@ -1,10 +1,10 @@
 // TLS of the listening socket, from --ssl-*.
 #pragma once
 
-#include <boost/asio/ssl/context.hpp>
 #include <filesystem>
-#include <memory>
 #include <string>
+
+#include "net/tls.h"
 
 namespace outrider::server {
 
@@ -19,10 +19,8 @@ struct TlsOptions {
   bool refresh = false;  // read the files again when they change
 };
 
-using TlsContext = std::shared_ptr<boost::asio::ssl::context>;
-
 // TLS 1.2 or later. Throws StartupError naming the file.
-TlsContext make_tls_context(const TlsOptions& options);
+net::TlsContext make_tls_context(const TlsOptions& options);
 
 // Tells when the files of `options` have been written to.
 class TlsFiles {

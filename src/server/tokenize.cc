@@ -3,7 +3,8 @@
 #include "base/log.h"
 #include "server/chat_prompt.h"
 #include "server/errors.h"
-#include "server/request_common.h"
+#include "server/json_text.h"
+#include "server/preparation.h"
 
 namespace outrider::server {
 namespace {

@@ -1,5 +1,6 @@
 #include "server/web_page.h"
 
+#include "base/python_float.h"
 #include "server/errors.h"
 #include "server/json_text.h"
 #include "web/assets.h"

@@ -1,4 +1,6 @@
 #include "server/json_text.h"
+#include "base/python_float.h"
+#include "base/utf8.h"
 
 #include <gtest/gtest.h>
 

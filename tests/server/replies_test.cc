@@ -1,6 +1,7 @@
 // Bytes of answers: key order, nulls, event by event.
 #include <gtest/gtest.h>
 
+#include "base/utf8.h"
 #include "server/harness.h"
 #include "server/json_text.h"
 

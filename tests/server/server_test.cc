@@ -96,6 +96,13 @@ class ServerTest : public testing::Test {
     return client.received;
   }
 
+  // Leaves in `received` what comes up to `end`.
+  static void ask(SocketClient& client, const std::string& body, const std::string& end) {
+    client.received.clear();
+    client.send(post_text("/v1/completions", body));
+    ASSERT_TRUE(client.read_until(end)) << client.received;
+  }
+
   bool metric_becomes(const std::string& line, double seconds = 5) {
     const auto deadline = Clock::now() + std::chrono::duration<double>(seconds);
     while (Clock::now() < deadline) {
@@ -122,9 +129,7 @@ TEST_F(ServerTest, answers_many_requests_on_one_connection) {
   start();
   SocketClient client(port());
   for (int i = 0; i < 20; ++i) {
-    client.received.clear();
-    client.send(post_text("/v1/completions", R"({"prompt":"x","max_tokens":3})"));
-    ASSERT_TRUE(client.read_until("\"kv_transfer_params\":null}")) << client.received;
+    ask(client, R"({"prompt":"x","max_tokens":3})", "\"kv_transfer_params\":null}");
     EXPECT_NE(client.received.find("\"text\":\"aaa\""), std::string::npos);
     EXPECT_NE(client.received.find("HTTP/1.1 200 OK\r\n"), std::string::npos);
   }
@@ -134,9 +139,7 @@ TEST_F(ServerTest, streams_in_chunks_and_keeps_the_connection) {
   start();
   SocketClient client(port());
   for (int i = 0; i < 3; ++i) {
-    client.received.clear();
-    client.send(post_text("/v1/completions", R"({"prompt":"x","max_tokens":3,"stream":true})"));
-    ASSERT_TRUE(client.read_until("data: [DONE]\n\n\r\n0\r\n\r\n")) << client.received;
+    ask(client, R"({"prompt":"x","max_tokens":3,"stream":true})", "data: [DONE]\n\n\r\n0\r\n\r\n");
     EXPECT_NE(client.received.find("transfer-encoding: chunked\r\n"), std::string::npos);
     EXPECT_NE(client.received.find("content-type: text/event-stream; charset=utf-8\r\n"), std::string::npos);
   }

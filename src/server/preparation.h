@@ -1,9 +1,12 @@
-// Steps that the POST routes share.
+// Steps of preparing a request that routes share. No I/O.
 #pragma once
 
 #include "base/error.h"
-#include "server/completions.h"
+#include "server/http.h"
+#include "server/job.h"
+#include "server/request_fields.h"
 #include "server/sampling_request.h"
+#include "server/service.h"
 
 namespace outrider::server {
 
@@ -25,10 +28,5 @@ void apply_engine_rules(const GenerationFields& fields, const ServerOptions& opt
 
 // Keeps the last `truncate` tokens. `max_length`: the longest prompt that leaves room for the reply.
 void truncate_prompt(std::vector<int32_t>& ids, int64_t truncate, int64_t max_length);
-
-// Runs `prepare` away from other connections when the body is large, then starts the generation. Answers
-// errors.
-void prepare_and_start(Service& service, HttpRequest request, ResponderPtr responder,
-                       PreparedRequest (*prepare)(const Service&, const HttpRequest&));
 
 }  // namespace outrider::server

@@ -1,22 +1,16 @@
-#include "server/request_common.h"
+#include "server/start_generation.h"
 
 #include <algorithm>
-#include <cctype>
+#include <limits>
 
 #include "base/log.h"
+#include "base/python_float.h"
 #include "server/errors.h"
+#include "server/generation.h"
+#include "server/json_text.h"
 
 namespace outrider::server {
 namespace {
-
-constexpr size_t kMaxRequestIdBytes = 512;
-
-bool is_json_content(std::string_view value) {
-  std::string type(value.substr(0, value.find(';')));
-  while (!type.empty() && std::isspace(static_cast<unsigned char>(type.back()))) type.pop_back();
-  std::transform(type.begin(), type.end(), type.begin(), [](unsigned char c) { return std::tolower(c); });
-  return type == "application/json";
-}
 
 // Each choice leaves again with its last output; a job that is refused at once never counts.
 bool enter(Service& service, const Job& job) {
@@ -80,63 +74,6 @@ void compile_and_start(Service& service, std::shared_ptr<PreparedRequest> prepar
 }
 
 }  // namespace
-
-Json read_json_body(const HttpRequest& request, const Limits& limits) {
-  if (!is_json_content(request.header("content-type"))) {
-    throw RequestError(" [\"Unsupported Media Type: Only 'application/json' is allowed\"]", "Bad Request");
-  }
-  return parse_body(request.body, limits.json_depth);
-}
-
-void check_model(const std::optional<std::string>& model, const ServerOptions& options) {
-  if (!model || model->empty()) return;
-  const auto& names = options.served_model_names;
-  if (std::find(names.begin(), names.end(), *model) != names.end()) return;
-  throw RequestError("The model `" + model->substr(0, 1000) + "` does not exist.", "NotFoundError", 404);
-}
-
-std::string base_request_id(const HttpRequest& request, const std::optional<std::string>& from_body) {
-  if (request.has_header("x-request-id")) {
-    return std::string(request.header("x-request-id").substr(0, kMaxRequestIdBytes));
-  }
-  if (from_body && !from_body->empty()) return from_body->substr(0, kMaxRequestIdBytes);
-  return random_hex(32);
-}
-
-Job make_job(const Service& service, const GenerationFields& fields, const std::string& id) {
-  Job job;
-  job.id = id;
-  job.model = service.options.served_model_names.front();
-  job.created =
-      std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
-          .count();
-  if (fields.seed && *fields.seed != -1) job.seed = fields.seed;
-  job.n = static_cast<int>(std::clamp<int64_t>(fields.n.value_or(1), 1, service.options.limits.n));
-  job.stream = fields.streaming();
-  if (fields.stream_options) {
-    job.include_usage =
-        fields.stream_options->include_usage.value_or(true) || service.options.force_include_usage;
-    job.continuous_usage = job.include_usage && fields.stream_options->continuous_usage_stats.value_or(false);
-  }
-  job.priority = fields.priority.value_or(0);
-  job.cache_salt = fields.cache_salt.value_or("");
-  return job;
-}
-
-void apply_engine_rules(const GenerationFields& fields, const ServerOptions& options, Logprobs logprobs,
-                        Job& job) {
-  try {
-    check_engine_rules(fields, options, logprobs);
-  } catch (const RequestError& error) {
-    if (!job.stream) throw;
-    job.late_error = error.what();
-  }
-}
-
-void truncate_prompt(std::vector<int32_t>& ids, int64_t truncate, int64_t max_length) {
-  if (truncate < 0) truncate = max_length;
-  if (static_cast<int64_t>(ids.size()) > truncate) ids.erase(ids.begin(), ids.end() - truncate);
-}
 
 void prepare_and_start(Service& service, HttpRequest request, ResponderPtr responder,
                        PreparedRequest (*prepare)(const Service&, const HttpRequest&)) {
