@@ -184,6 +184,37 @@ class EngineTest : public testing::TestWithParam<bool> {
     return PlainModel(kv_).predict(r, options_.max_model_len);
   }
 
+  // Equal requests, more than run at once.
+  std::vector<Received> submit_dozen(int64_t max_tokens) {
+    std::vector<Received> received(12);
+    for (Received& r : received) engine_->submit(request({1, 2}, max_tokens, &r));
+    return received;
+  }
+
+  static void expect_all_aborted(const std::vector<Received>& received) {
+    for (const Received& r : received) {
+      EXPECT_EQ(r.finals(), 1);
+      EXPECT_EQ(r.reason(), FinishReason::kAbort);
+    }
+  }
+
+  // After the device has failed under `received`: what comes now is refused at once, nothing waits, and
+  // everybody was told once.
+  void expect_failed_engine(std::vector<Received>& received, std::vector<RequestId> ids) {
+    EXPECT_FALSE(engine_->alive());
+    Received late;
+    ids.push_back(engine_->submit(request({1}, 1, &late)));
+    ASSERT_TRUE(late.wait());
+    EXPECT_EQ(late.reason(), FinishReason::kError);
+    for (RequestId id : ids) engine_->cancel(id);
+    engine_->reset_prefix_cache();
+    engine_->drain(std::chrono::hours(1));
+    if (device_.silent.exchange(false))
+      device_.silent.notify_all();  // it comes back, and finds its place taken
+    engine_.reset();
+    for (Received& r : received) EXPECT_EQ(r.finals(), 1);
+  }
+
   model::KvGeometry kv_;
   EngineOptions options_;
   DeviceLog device_;
@@ -295,16 +326,7 @@ TEST_P(EngineTest, AFailedDeviceEndsEveryRequestWithAnErrorAndLaterOnesToo) {
       EXPECT_EQ(r.reason(), FinishReason::kError);
       EXPECT_NE(r.error(), "");
     }
-    EXPECT_FALSE(engine.alive());
-    Received late;
-    ids.push_back(engine.submit(request({1}, 1, &late)));
-    ASSERT_TRUE(late.wait());
-    EXPECT_EQ(late.reason(), FinishReason::kError);
-    for (RequestId id : ids) engine.cancel(id);
-    engine.reset_prefix_cache();
-    engine.drain(std::chrono::hours(1));
-    engine_.reset();
-    for (Received& r : received) EXPECT_EQ(r.finals(), 1);
+    expect_failed_engine(received, ids);
   }
 }
 
@@ -326,17 +348,7 @@ TEST_P(EngineTest, ADeviceThatNeverAnswersEndsEveryRequestWithAnErrorAndLaterOne
       EXPECT_EQ(r.error(), "the device failed: it has not answered for 0.06 s");
     }
     drain.join();
-    EXPECT_FALSE(engine.alive());
-    Received late;
-    ids.push_back(engine.submit(request({1}, 1, &late)));
-    ASSERT_TRUE(late.wait());
-    EXPECT_EQ(late.reason(), FinishReason::kError);
-    for (RequestId id : ids) engine.cancel(id);
-    engine.reset_prefix_cache();
-    device_.silent = false;
-    device_.silent.notify_all();  // now it comes back, and finds its place taken
-    engine_.reset();
-    for (Received& r : received) EXPECT_EQ(r.finals(), 1);
+    expect_failed_engine(received, ids);
   }
 }
 
@@ -355,8 +367,7 @@ TEST_P(EngineTest, ASlowDeviceIsNotASilentOne) {
 TEST_P(EngineTest, DrainLetsAcceptedRequestsEndAndRefusesNewOnes) {
   runner_->set_step_time(milliseconds(1));
   Engine& engine = start();
-  std::vector<Received> received(12);
-  for (Received& r : received) engine.submit(request({1, 2}, 8, &r));
+  std::vector<Received> received = submit_dozen(8);
   engine.drain(Clock::duration::max());
   for (Received& r : received) EXPECT_EQ(r.reason(), FinishReason::kLength);
   Received late;
@@ -369,30 +380,22 @@ TEST_P(EngineTest, DrainLetsAcceptedRequestsEndAndRefusesNewOnes) {
 TEST_P(EngineTest, DrainAbortsWhatIsLeftAtTheDeadline) {
   runner_->set_step_time(milliseconds(5));
   Engine& engine = start();
-  std::vector<Received> received(12);
-  for (Received& r : received) engine.submit(request({1, 2}, 60, &r));
+  std::vector<Received> received = submit_dozen(60);
   received[0].wait_for_first();
   auto drain_twice = [&] { engine.drain(milliseconds(20)); };
   std::thread other(drain_twice);
   drain_twice();
   other.join();
-  for (Received& r : received) {
-    EXPECT_EQ(r.finals(), 1);
-    EXPECT_EQ(r.reason(), FinishReason::kAbort);
-  }
+  expect_all_aborted(received);
 }
 
 TEST_P(EngineTest, TheDestructorAbortsWhatRuns) {
   runner_->set_step_time(milliseconds(1));
-  Engine& engine = start();
-  std::vector<Received> received(12);
-  for (Received& r : received) engine.submit(request({1, 2}, 60, &r));
+  start();
+  std::vector<Received> received = submit_dozen(60);
   received[0].wait_for_first();
   engine_.reset();
-  for (Received& r : received) {
-    EXPECT_EQ(r.finals(), 1);
-    EXPECT_EQ(r.reason(), FinishReason::kAbort);
-  }
+  expect_all_aborted(received);
 }
 
 TEST_P(EngineTest, ACancelledRequestLeavesWithinTheStepsInFlight) {

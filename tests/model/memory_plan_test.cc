@@ -159,6 +159,16 @@ TEST(PlanMemory, ExplicitSizesAreTakenAsGiven) {
   EXPECT_EQ(plan.kv.num_blocks, (10 << 20) / plan.kv.page_bytes(make_model().config));
 }
 
+// Of a device with 64 MiB.
+MemoryOptions small_device(int64_t max_model_len, int max_num_seqs) {
+  MemoryOptions options;
+  options.max_model_len = max_model_len;
+  options.max_num_batched_tokens = 256;
+  options.max_num_seqs = max_num_seqs;
+  options.device_bytes = 64 << 20;
+  return options;
+}
+
 std::string refusal(const Model& model, const MemoryOptions& options) {
   try {
     plan_memory(model, options);
@@ -169,11 +179,7 @@ std::string refusal(const Model& model, const MemoryOptions& options) {
 }
 
 TEST(PlanMemory, ALengthThatDoesNotFitIsRefusedWithOneThatDoes) {
-  MemoryOptions options;
-  options.max_model_len = 1 << 20;
-  options.max_num_batched_tokens = 256;
-  options.max_num_seqs = 8;
-  options.device_bytes = 64 << 20;
+  MemoryOptions options = small_device(1 << 20, 8);
   const Model model = make_model();
   const std::string line = refusal(model, options);
   EXPECT_THAT(line,
@@ -186,11 +192,7 @@ TEST(PlanMemory, ALengthThatDoesNotFitIsRefusedWithOneThatDoes) {
 }
 
 TEST(PlanMemory, TooManySequencesAreRefusedWithANumberThatFits) {
-  MemoryOptions options;
-  options.max_model_len = 1024;
-  options.max_num_batched_tokens = 256;
-  options.max_num_seqs = 1000000;
-  options.device_bytes = 64 << 20;
+  MemoryOptions options = small_device(1024, 1000000);
   const Model model = make_model();
   const std::string line = refusal(model, options);
   EXPECT_THAT(line,
