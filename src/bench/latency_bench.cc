@@ -4,11 +4,10 @@
 #include <cstdio>
 #include <numeric>
 
+#include "base/python_float.h"
 #include "bench/metrics.h"
 #include "bench/numpy_random.h"
 #include "bench/progress.h"
-#include "chat/llama4_chat.h"
-#include "chat/python_json.h"
 
 namespace outrider::bench {
 namespace {
@@ -46,18 +45,18 @@ std::vector<double> time_batches(const OfflineSetup& setup, const Requests& requ
 
 }  // namespace
 
-LatencyReport latency_report(const std::vector<double>& latencies) {
+OfflineReport latency_report(const std::vector<double>& latencies) {
   std::vector<double> sorted = latencies;
   std::sort(sorted.begin(), sorted.end());
   const double mean =
       std::accumulate(latencies.begin(), latencies.end(), 0.0) / static_cast<double>(latencies.size());
-  LatencyReport report;
-  report.text = "Avg latency: " + chat::python_float(mean) + " seconds\n";
+  OfflineReport report;
+  report.text = "Avg latency: " + python_float(mean) + " seconds\n";
   report.json = {{"avg_latency", mean}, {"latencies", latencies}};
   for (const int percent : {10, 25, 50, 75, 90, 99}) {
     const double value = percentile(sorted, percent);
     const std::string name = std::to_string(percent);
-    report.text += name + "% percentile latency: " + chat::python_float(value) + " seconds\n";
+    report.text += name + "% percentile latency: " + python_float(value) + " seconds\n";
     report.json["percentiles"][name] = value;
   }
   return report;
@@ -74,10 +73,7 @@ int run_latency_bench(const config::LatencyOptions& options, const OfflineSetup&
   const std::vector<double> latencies =
       time_batches(setup, requests, options.num_iters, !options.disable_tqdm, interrupt);
   if (latencies.empty()) return kInterruptedExit;
-  const LatencyReport report = latency_report(latencies);
-  std::fputs(report.text.c_str(), stdout);
-  std::fflush(stdout);
-  if (file != nullptr) file->write(chat::python_json(report.json, 4, /*ensure_ascii=*/true));
+  publish(latency_report(latencies), file);
   return interrupt.raised() ? kInterruptedExit : 0;
 }
 

@@ -85,8 +85,8 @@ struct LoadGenerator::Run {
   LoadResult result;
 };
 
-LoadGenerator::LoadGenerator(const config::BenchServeOptions& options, const client::Url& server)
-    : options_(options), base_path_(server.path), io_(/*concurrency_hint=*/1), stall_timer_(io_) {
+LoadGenerator::LoadGenerator(const config::BenchServeOptions& options, const net::Url& server)
+    : options_(options), base_path_(server.target), io_(/*concurrency_hint=*/1), stall_timer_(io_) {
   raise_file_limit();
   client_ = std::make_unique<client::HttpClient>(io_, server, options.insecure);
 }

@@ -32,7 +32,7 @@ struct LoadResult {
 
 class LoadGenerator {
  public:
-  LoadGenerator(const config::BenchServeOptions& options, const client::Url& server);
+  LoadGenerator(const config::BenchServeOptions& options, const net::Url& server);
 
   // True after the first Ctrl-C (SIGINT, SIGTERM), which ends whatever runs. The second one ends the program.
   bool interrupted() const { return interrupted_; }

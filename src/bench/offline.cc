@@ -4,11 +4,13 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <cstdio>
 #include <mutex>
 #include <optional>
 #include <utility>
 
 #include "base/error.h"
+#include "chat/llama4_chat.h"
 #include "engine/output_text.h"
 
 namespace outrider::bench {
@@ -101,6 +103,12 @@ OfflineResult run_offline(const OfflineSetup& setup, const std::vector<OfflineRe
   }
   result.seconds = std::chrono::duration<double>(engine::Clock::now() - start).count();
   return result;
+}
+
+void publish(const OfflineReport& report, OutputFile* file) {
+  std::fputs(report.text.c_str(), stdout);
+  std::fflush(stdout);
+  if (file != nullptr) file->write(chat::python_json(report.json, 4, /*ensure_ascii=*/true));
 }
 
 void check_lengths(const engine::Engine& engine, int64_t prompt_len, int64_t output_len) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "bench/interrupt.h"
+#include "bench/output_file.h"
 #include "config/offline_options.h"
 #include "engine/engine.h"
 #include "tokenizer/tokenizer.h"
@@ -38,6 +39,14 @@ struct OfflineSetup {
 // early after Ctrl-C. Throws StartupError when the engine fails.
 OfflineResult run_offline(const OfflineSetup& setup, const std::vector<OfflineRequest>& requests,
                           const Interrupt& interrupt, const std::function<void()>& advance);
+
+struct OfflineReport {
+  std::string text;   // vLLM's lines
+  config::Json json;  // and its keys
+};
+
+// Prints the text and writes the JSON into `file`, which may be null. Throws StartupError.
+void publish(const OfflineReport& report, OutputFile* file);
 
 // Throws UsageError where prompt and answer are longer than the model's length.
 void check_lengths(const engine::Engine& engine, int64_t prompt_len, int64_t output_len);

@@ -7,7 +7,7 @@
 #include <filesystem>
 
 #include "base/error.h"
-#include "chat/python_json.h"
+#include "base/python_float.h"
 
 namespace outrider::bench {
 namespace {
@@ -33,7 +33,7 @@ std::string real(const std::string& label, double value) {
 
 // 99 -> "99", 99.9 -> "99.9"
 std::string percent_word(double percent) {
-  return percent == std::floor(percent) ? fmt::format("{:.0f}", percent) : chat::python_float(percent);
+  return percent == std::floor(percent) ? fmt::format("{:.0f}", percent) : python_float(percent);
 }
 
 bool is_selected(const config::ReportOptions& options, const char* metric) {
@@ -41,7 +41,7 @@ bool is_selected(const config::ReportOptions& options, const char* metric) {
 }
 
 std::string rate_text(const config::TrafficOptions& traffic) {
-  return traffic.request_rate ? chat::python_float(*traffic.request_rate) : "inf";
+  return traffic.request_rate ? python_float(*traffic.request_rate) : "inf";
 }
 
 std::string default_file_name(const config::BenchServeOptions& options, const RunNames& names) {

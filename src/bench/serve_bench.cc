@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/python_float.h"
 #include "bench/interrupt.h"
 #include "bench/load.h"
 #include "bench/output_file.h"
@@ -15,7 +16,6 @@
 #include "bench/report.h"
 #include "bench/schedule.h"
 #include "chat/llama4_chat.h"
-#include "chat/python_json.h"
 
 namespace outrider::bench {
 namespace {
@@ -72,14 +72,13 @@ void profile(const config::BenchServeOptions& options, const SampleRequest& requ
 
 void say_traffic(const config::TrafficOptions& traffic) {
   if (traffic.ramp_up_strategy.empty()) {
-    say("Traffic request rate: " +
-        (traffic.request_rate ? chat::python_float(*traffic.request_rate) : "inf"));
+    say("Traffic request rate: " + (traffic.request_rate ? python_float(*traffic.request_rate) : "inf"));
   } else {
     say(fmt::format("Traffic ramp-up strategy: {}.", traffic.ramp_up_strategy));
     say(fmt::format("Will increase RPS from {} to {} RPS over the duration of the benchmark.",
                     traffic.ramp_up_start_rps, traffic.ramp_up_end_rps));
   }
-  say(fmt::format("Burstiness factor: {} ({})", chat::python_float(traffic.burstiness),
+  say(fmt::format("Burstiness factor: {} ({})", python_float(traffic.burstiness),
                   traffic.burstiness == 1.0 ? "Poisson process" : "Gamma distribution"));
   say("Maximum request concurrency: " +
       (traffic.max_concurrency ? std::to_string(*traffic.max_concurrency) : std::string("None")));

@@ -53,9 +53,7 @@ int64_t bind_port(int64_t port) {
 
 }  // namespace
 
-ServerProcess::ServerProcess(const std::string& program, const std::vector<std::string>& words,
-                             const std::string& log)
-    : log_(log) {
+ServerProcess::ServerProcess(const std::vector<std::string>& words, const std::string& log) : log_(log) {
   const int output = open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (output < 0) throw StartupError("cannot write " + log + ": " + std::strerror(errno));
   const int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -72,7 +70,7 @@ ServerProcess::ServerProcess(const std::string& program, const std::vector<std::
     dup2(nothing, STDIN_FILENO);
     dup2(output, STDOUT_FILENO);
     dup2(output, STDERR_FILENO);
-    execv(program.c_str(), arguments.data());
+    execv("/proc/self/exe", arguments.data());
     _exit(127);
   }
   const int failure = errno;

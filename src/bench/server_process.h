@@ -10,9 +10,9 @@ namespace outrider::bench {
 
 class ServerProcess {
  public:
-  // Starts `program` with `words`; both its streams go to the file `log`. The process ends with this one, and
-  // Ctrl-C in the terminal does not reach it. Throws StartupError.
-  ServerProcess(const std::string& program, const std::vector<std::string>& words, const std::string& log);
+  // Starts this program with `words`; both its streams go to the file `log`. The process ends with this one,
+  // and Ctrl-C in the terminal does not reach it. Throws StartupError.
+  ServerProcess(const std::vector<std::string>& words, const std::string& log);
   ~ServerProcess() { stop(/*seconds=*/5); }
   ServerProcess(const ServerProcess&) = delete;
   ServerProcess& operator=(const ServerProcess&) = delete;

@@ -66,11 +66,8 @@ void check_silence(const LoadGenerator& load, const config::BenchServeOptions& o
 
 class Sweep {
  public:
-  Sweep(const config::SweepOptions& options, std::string program, const TokenizerLoader& load_tokenizer)
-      : options_(options),
-        program_(std::move(program)),
-        load_tokenizer_(load_tokenizer),
-        folder_(options.output_dir) {
+  Sweep(const config::SweepOptions& options, const TokenizerLoader& load_tokenizer)
+      : options_(options), load_tokenizer_(load_tokenizer), folder_(options.output_dir) {
     for (const int64_t tp : options.tensor_parallel_sizes) {
       for (const int64_t max_num_seqs : options.max_num_seqs) {
         if (options.concurrency.empty()) grid_.push_back({tp, max_num_seqs, max_num_seqs});
@@ -219,7 +216,7 @@ class Sweep {
     port_ = options_.port.value_or(0);
     if (port_ == 0) port_ = free_port();
     if (!is_free(port_)) throw StartupError(fmt::format("argument --port: {} is taken", port_));
-    server_.emplace(program_, words(at), log_of(at));
+    server_.emplace(words(at), log_of(at));
     running_ = server_of(at);
     config::BenchServeOptions target = client;
     target.base_url = url();
@@ -307,7 +304,6 @@ class Sweep {
   }
 
   const config::SweepOptions& options_;
-  const std::string program_;
   const TokenizerLoader& load_tokenizer_;
   const fs::path folder_;
   std::vector<GridPoint> grid_;
@@ -325,9 +321,8 @@ class Sweep {
 
 }  // namespace
 
-int run_sweep(const config::SweepOptions& options, const std::string& program,
-              const TokenizerLoader& load_tokenizer) {
-  return Sweep(options, program, load_tokenizer).run();
+int run_sweep(const config::SweepOptions& options, const TokenizerLoader& load_tokenizer) {
+  return Sweep(options, load_tokenizer).run();
 }
 
 }  // namespace outrider::bench

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <span>
 
+#include "base/text.h"
+
 namespace outrider::bench {
 namespace {
 
@@ -44,27 +46,10 @@ struct Mark {
   std::string scenario;  // what it is best at; may be empty
 };
 
-std::string escape(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
-    }
-  }
-  return out;
+std::string escape(std::string text) {
+  std::ranges::replace_if(
+      text, [](unsigned char c) { return c < 0x20; }, ' ');
+  return escape_markup(text, "&quot;");
 }
 
 std::string text_at(double x, double y, const char* style, const char* anchor, const std::string& text) {

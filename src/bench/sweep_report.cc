@@ -7,7 +7,7 @@
 #include <functional>
 
 #include "base/error.h"
-#include "chat/python_json.h"
+#include "base/python_float.h"
 
 namespace outrider::bench {
 namespace {
@@ -51,7 +51,7 @@ std::string csv_cell(const std::string& text) {
 }
 
 std::string number_text(const Json& value) {
-  return value.is_number_float() ? chat::python_float(value.get<double>()) : value.dump();
+  return value.is_number_float() ? python_float(value.get<double>()) : value.dump();
 }
 
 // The point that `better` prefers to all others; of equal ones the first of the front.

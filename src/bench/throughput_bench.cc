@@ -2,20 +2,17 @@
 
 #include <fmt/format.h>
 
-#include <cstdio>
-
 #include "bench/dataset.h"
 #include "bench/progress.h"
-#include "chat/llama4_chat.h"
 
 namespace outrider::bench {
 
-ThroughputReport throughput_report(const OfflineResult& result) {
+OfflineReport throughput_report(const OfflineResult& result) {
   const int64_t total = result.prompt_tokens + result.output_tokens;
   const auto rate = [&](int64_t count) {
     return result.seconds > 0 ? static_cast<double>(count) / result.seconds : 0.0;
   };
-  ThroughputReport report;
+  OfflineReport report;
   report.text = fmt::format(
       "Throughput: {:.2f} requests/s, {:.2f} total tokens/s, {:.2f} output tokens/s\n"
       "Total num prompt tokens:  {}\nTotal num output tokens:  {}\n",
@@ -43,10 +40,7 @@ int run_throughput_bench(const config::ThroughputOptions& options, const Offline
   const OfflineResult result = run_offline(setup, requests, interrupt, [&] { progress.advance(); });
   progress.close();
   if (interrupt.raised() && result.num_finished == 0) return kInterruptedExit;
-  const ThroughputReport report = throughput_report(result);
-  std::fputs(report.text.c_str(), stdout);
-  std::fflush(stdout);
-  if (file != nullptr) file->write(chat::python_json(report.json, 4, /*ensure_ascii=*/true));
+  publish(throughput_report(result), file);
   return interrupt.raised() ? kInterruptedExit : 0;
 }
 

@@ -1,19 +1,12 @@
 // `outrider bench throughput`: all prompts of a data set at once, once the engine is there.
 #pragma once
 
-#include <string>
-
 #include "bench/offline.h"
-#include "bench/output_file.h"
 
 namespace outrider::bench {
 
-struct ThroughputReport {
-  std::string text;   // vLLM's lines
-  config::Json json;  // elapsed_time, num_requests, total_num_tokens, requests_per_second, tokens_per_second
-};
-
-ThroughputReport throughput_report(const OfflineResult& result);
+// elapsed_time, num_requests, total_num_tokens, requests_per_second, tokens_per_second.
+OfflineReport throughput_report(const OfflineResult& result);
 
 // Prints as it goes. 0, or 130 when broken off by a signal, after the figures of the requests that were
 // finished. `file` may be null. Throws StartupError.

@@ -116,32 +116,29 @@ def test_when_no_point_succeeds_the_exit_code_says_so(tmp_path):
     assert json.loads((tmp_path / "sweep.json").read_text())["scenarios"] is None
 
 
-def test_a_server_that_dies_is_told_and_the_next_point_gets_a_new_one(tmp_path):
+def sweep_whose_first_server_gets(number, tmp_path, *options):
+    """Two points; the signal comes in the middle of the first one's load. Returns their rows, after checking the second."""
     process = subprocess.Popen(command(tmp_path, "--max-num-seqs", 4, "--concurrency", 2, 3, "--num-prompts", 4,
-                                       "--random-output-len", 700),
+                                       "--random-output-len", 700, *options),
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: servers(tmp_path), "no server")
-    time.sleep(0.3)  # in the middle of the load
-    os.kill(servers(tmp_path)[0], signal.SIGKILL)
+    time.sleep(0.3)
+    os.kill(servers(tmp_path)[0], number)
     out, err = process.communicate(timeout=100)
     assert process.returncode == 0, out + err
     table = rows(tmp_path)
-    assert table[0]["error"].startswith("the server ended by signal 9") and table[1]["error"] == ""
-    assert table[1]["completed"] == "4" and "1 of 2 points failed" in out
+    assert table[1]["error"] == "" and table[1]["completed"] == "4" and "1 of 2 points failed" in out
+    return table
+
+
+def test_a_server_that_dies_is_told_and_the_next_point_gets_a_new_one(tmp_path):
+    table = sweep_whose_first_server_gets(signal.SIGKILL, tmp_path)
+    assert table[0]["error"].startswith("the server ended by signal 9")
 
 
 def test_a_server_that_hangs_is_told_and_the_next_point_gets_a_new_one(tmp_path):
-    process = subprocess.Popen(command(tmp_path, "--max-num-seqs", 4, "--concurrency", 2, 3, "--num-prompts", 4,
-                                       "--random-output-len", 700, "--stall-timeout-sec", 3),
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    wait_for(lambda: servers(tmp_path), "no server")
-    time.sleep(0.3)  # in the middle of the load
-    os.kill(servers(tmp_path)[0], signal.SIGSTOP)
-    out, err = process.communicate(timeout=100)
-    assert process.returncode == 0, out + err
-    table = rows(tmp_path)
-    assert table[0]["error"] == "no byte came from the server for 3 seconds" and table[1]["error"] == ""
-    assert table[1]["completed"] == "4" and "1 of 2 points failed" in out
+    table = sweep_whose_first_server_gets(signal.SIGSTOP, tmp_path, "--stall-timeout-sec", 3)
+    assert table[0]["error"] == "no byte came from the server for 3 seconds"
     assert_gone(servers(tmp_path))
 
 

@@ -125,7 +125,7 @@ TEST_F(Offline, LengthsThatTheModelDoesNotHaveAreRefused) {
 
 // numpy: x = [3, 1, 4, 1.5, 9.25]; np.mean(x), np.percentile(x, [10, 25, 50, 75, 90, 99])
 TEST(LatencyReport, HasVllmsLinesAndNumpysPercentiles) {
-  const LatencyReport report = latency_report({3, 1, 4, 1.5, 9.25});
+  const OfflineReport report = latency_report({3, 1, 4, 1.5, 9.25});
   EXPECT_EQ(report.text,
             "Avg latency: 3.75 seconds\n10% percentile latency: 1.2 seconds\n"
             "25% percentile latency: 1.5 seconds\n50% percentile latency: 3.0 seconds\n"
@@ -137,7 +137,7 @@ TEST(LatencyReport, HasVllmsLinesAndNumpysPercentiles) {
 }
 
 TEST(ThroughputReport, HasVllmsLinesAndKeys) {
-  const ThroughputReport report =
+  const OfflineReport report =
       throughput_report({.seconds = 2.5, .num_finished = 5, .prompt_tokens = 100, .output_tokens = 25});
   EXPECT_EQ(report.text,
             "Throughput: 2.00 requests/s, 50.00 total tokens/s, 10.00 output tokens/s\n"

@@ -151,8 +151,8 @@ TEST(Outcome, ErrorBodiesAreShownShort) {
 
 TEST(Url, PartsAreFoundAndNonsenseIsRefused) {
   const auto parts = [](const std::string& text) {
-    const client::Url url = client::parse_url(text, "--url");
-    return std::vector<std::string>{url.tls ? "tls" : "plain", url.host, url.port, url.path};
+    const net::Url url = client::parse_url(text, "--url");
+    return std::vector<std::string>{url.tls ? "tls" : "plain", url.host, url.port, url.target};
   };
   EXPECT_THAT(parts("http://a:81/b/c"), ElementsAre("plain", "a", "81", "/b/c"));
   EXPECT_THAT(parts("https://host.example"), ElementsAre("tls", "host.example", "443", ""));
