@@ -1,16 +1,10 @@
 // One small chart: a title, the present value, and a line over the last minutes.
 
+import { add } from './dom.js';
+
 const width = 300;
 const height = 44;
 const namespace = 'http://www.w3.org/2000/svg';
-
-function element(parent, name, className, text = '') {
-  const made = document.createElement(name);
-  made.className = className;
-  made.textContent = text;
-  parent.append(made);
-  return made;
-}
 
 function path(parent, className) {
   const made = document.createElementNS(namespace, 'path');
@@ -50,11 +44,11 @@ export class Chart {
     this.show = show;
     this.limit = limit;
     this.least = least;
-    const figure = element(parent, 'figure', 'chart');
-    const caption = element(figure, 'figcaption', '');
-    element(caption, 'span', '', title);
-    this.value = element(caption, 'strong', '');
-    const plot = element(figure, 'div', 'plot');
+    const figure = add(parent, 'figure', 'chart');
+    const caption = add(figure, 'figcaption', '');
+    add(caption, 'span', '', title);
+    this.value = add(caption, 'strong', '');
+    const plot = add(figure, 'div', 'plot');
     const svg = document.createElementNS(namespace, 'svg');
     svg.setAttribute('viewBox', `0 0 ${width} ${height}`);
     svg.setAttribute('preserveAspectRatio', 'none');
@@ -64,8 +58,8 @@ export class Chart {
     this.limitLine = path(svg, 'limit');
     this.dots = path(svg, 'dots');
     this.lines = Array.from({ length: series }, (_, i) => path(svg, `line line${i}`));
-    this.top = element(plot, 'span', 'top');
-    this.note = element(figure, 'p', 'note');
+    this.top = add(plot, 'span', 'top');
+    this.note = add(figure, 'p', 'note');
   }
 
   // `lists`: points {time, value} of each line, times in seconds up to `now`; `limits`: of the dashed line;
@@ -84,7 +78,7 @@ export class Chart {
     this.area.setAttribute('d', filled ? lineOf(first, x, y) + edge : '');
     this.top.textContent = this.show(top);
     this.value.replaceChildren();
-    texts.forEach((text, i) => element(this.value, 'span', `value${i}`, text));
+    texts.forEach((text, i) => add(this.value, 'span', `value${i}`, text));
     const limit = limits.findLast(({ value }) => value !== null);
     this.note.textContent = limit ? `${this.limit} ${this.show(limit.value)}` : '';
   }

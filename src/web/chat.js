@@ -1,6 +1,7 @@
 // The conversation: sends it, shows the answer as it comes, keeps it for the next turn.
 
 import { ServerError, stream } from './api.js';
+import { add } from './dom.js';
 import { seconds } from './live.js';
 import { parameters, systemPrompt } from './sampling.js';
 import { hideTip, tokenSpans, watchTokens } from './tokens.js';
@@ -8,14 +9,6 @@ import { hideTip, tokenSpans, watchTokens } from './tokens.js';
 const part = (id) => document.getElementById(id);
 const log = part('log');
 const announce = part('announce');
-
-function add(parent, name, className, text = '') {
-  const made = document.createElement(name);
-  made.className = className;
-  made.textContent = text;
-  parent.append(made);
-  return made;
-}
 
 const isAtEnd = () => log.scrollHeight - log.scrollTop - log.clientHeight < 40;
 
