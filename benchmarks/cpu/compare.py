@@ -41,12 +41,25 @@ class Clock:
         self.cpu += self.server.cpu_seconds()
 
 
-def timed(server, prompt_length, max_tokens):
-    with Clock(server) as clock:
-        answer = server.complete(prompt(prompt_length), max_tokens)
+def complete(server, prompt_length, max_tokens):
+    answer = server.complete(prompt(prompt_length), max_tokens)
     if answer["usage"]["completion_tokens"] != max_tokens:
         raise RuntimeError(f"{server.name}: {answer['usage']} instead of {max_tokens} tokens")
+
+
+def timed(server, prompt_length, max_tokens):
+    with Clock(server) as clock:
+        complete(server, prompt_length, max_tokens)
     return clock
+
+
+def decode_rates(name, tokens, one, many):
+    """(wall, cpu) of the tokens after the first, from an answer of one token and one of `tokens` more."""
+    wall, cpu = many.wall - one.wall, many.cpu - one.cpu
+    if wall < many.wall / 10 or cpu <= 0:
+        raise RuntimeError(f"{name}: {tokens + 1} tokens took {many.wall:.4f} s ({many.cpu:.2f} s of CPU) and one took "
+                           f"{one.wall:.4f} s ({one.cpu:.2f}): they came at once, which is no rate; look at the server's log")
+    return tokens / wall, tokens / cpu
 
 
 def measure(kind, arguments, tokens):
@@ -56,10 +69,9 @@ def measure(kind, arguments, tokens):
         timed(server, 64, 4)
         clock = timed(server, 1024, 1)
         rows["prefill"] = (1024 / clock.wall, 1024 / clock.cpu)
-        one, many = timed(server, 16, 1), timed(server, 16, tokens + 1)
-        rows["decode 1"] = (tokens / max(1e-9, many.wall - one.wall), tokens / max(1e-9, many.cpu - one.cpu))
+        rows["decode 1"] = decode_rates(server.name, tokens, timed(server, 16, 1), timed(server, 16, tokens + 1))
         with concurrent.futures.ThreadPoolExecutor(SLOTS) as threads, Clock(server) as clock:
-            list(threads.map(lambda _: server.complete(prompt(8), tokens), range(SLOTS)))
+            list(threads.map(lambda _: complete(server, 8, tokens), range(SLOTS)))
         rows["decode 16"] = (SLOTS * tokens / clock.wall, SLOTS * tokens / clock.cpu)
     return rows
 
