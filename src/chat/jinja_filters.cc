@@ -51,7 +51,7 @@ Value attribute_path(const Value& value, const Value& path, Budget& budget) {
   return at;
 }
 
-Value lowered(const Value& value) { return value.is_string() ? Value(lower(*value.string())) : value; }
+Value lowered(const Value& value) { return value.is_string() ? Value(lower_case(*value.string())) : value; }
 
 // The key by which sort, unique, min and max look at an item.
 Value sort_key(const Value& item, const Value* attribute, bool case_sensitive, Budget& budget) {
@@ -171,7 +171,7 @@ Value title_words(const Value& value, const Arguments&, Budget& budget) {
   std::string out = text_of(value, budget);
   bool start = true;
   for (char& c : out) {
-    c = start ? upper(std::string_view(&c, 1))[0] : lower(std::string_view(&c, 1))[0];
+    c = start ? upper(std::string_view(&c, 1))[0] : lower_case(c);
     start = std::string_view("- \t\n\v\f\r({[<").find(c) != std::string_view::npos;
   }
   return out;

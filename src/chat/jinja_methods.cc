@@ -3,6 +3,7 @@
 #include <array>
 #include <ctime>
 
+#include "base/text.h"
 #include "base/utf8.h"
 #include "chat/jinja_builtins.h"
 #include "chat/jinja_text.h"
@@ -173,8 +174,8 @@ bool is_all(const std::string& text, std::string_view method) {
   if (method == "isdigit" || method == "isdecimal" || method == "isnumeric") return all(digit);
   if (method == "isalpha") return all(letter);
   if (method == "isalnum") return all([&](char c) { return letter(c) || digit(c); });
-  if (method == "isupper") return upper(text) == text && lower(text) != text;
-  if (method == "islower") return lower(text) == text && upper(text) != text;
+  if (method == "isupper") return upper(text) == text && lower_case(text) != text;
+  if (method == "islower") return lower_case(text) == text && upper(text) != text;
   return !text.empty() && strip(text, Side::kBoth, {}).empty();
 }
 
@@ -200,7 +201,7 @@ Value text_method(const std::string& text, std::string_view method, const Argume
     return starts_or_ends(text, arguments, method == "startswith");
   if (method == "replace") return replaced(text, arguments, budget);
   if (method == "upper") return upper(text);
-  if (method == "lower" || method == "casefold") return lower(text);
+  if (method == "lower" || method == "casefold") return lower_case(text);
   if (method == "title") return title(text);
   if (method == "capitalize") return capitalize(text);
   if (method == "find" || method == "rfind") return Value(find_in(text, arguments, method == "rfind"));

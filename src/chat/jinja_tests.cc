@@ -1,6 +1,7 @@
 // Tests: what may follow `is`.
 #include <map>
 
+#include "base/text.h"
 #include "chat/jinja_builtins.h"
 #include "chat/jinja_text.h"
 
@@ -61,7 +62,7 @@ const std::map<std::string_view, Test>& tests() {
       {"le", &by_operator<kLe>},
       {"lessthan", &by_operator<kLt>},
       {"lower", [](const Value& v, const Arguments&,
-                   Budget&) { return lower(v.text()) == v.text() && upper(v.text()) != v.text(); }},
+                   Budget&) { return lower_case(v.text()) == v.text() && upper(v.text()) != v.text(); }},
       {"lt", &by_operator<kLt>},
       {"mapping", [](const Value& v, const Arguments&, Budget&) { return v.dict() != nullptr; }},
       {"ne", &by_operator<kNe>},
@@ -77,7 +78,7 @@ const std::map<std::string_view, Test>& tests() {
       {"true", [](const Value& v, const Arguments&, Budget&) { return v.is_bool() && v.truth(); }},
       {"undefined", [](const Value& v, const Arguments&, Budget&) { return v.is_undefined(); }},
       {"upper", [](const Value& v, const Arguments&,
-                   Budget&) { return upper(v.text()) == v.text() && lower(v.text()) != v.text(); }},
+                   Budget&) { return upper(v.text()) == v.text() && lower_case(v.text()) != v.text(); }},
   };
   return all;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/text.h"
 #include "base/utf8.h"
 
 namespace outrider::chat::jinja {
@@ -9,7 +10,6 @@ namespace {
 
 bool is_lower(char c) { return c >= 'a' && c <= 'z'; }
 bool is_upper(char c) { return c >= 'A' && c <= 'Z'; }
-char to_lower(char c) { return is_upper(c) ? static_cast<char>(c + 32) : c; }
 char to_upper(char c) { return is_lower(c) ? static_cast<char>(c - 32) : c; }
 
 // Length of the character that ends `text`, and its code point.
@@ -71,12 +71,6 @@ std::string_view strip(std::string_view text, Side side, std::optional<std::stri
   return text;
 }
 
-std::string lower(std::string_view text) {
-  std::string out(text);
-  std::transform(out.begin(), out.end(), out.begin(), to_lower);
-  return out;
-}
-
 std::string upper(std::string_view text) {
   std::string out(text);
   std::transform(out.begin(), out.end(), out.begin(), to_upper);
@@ -84,7 +78,7 @@ std::string upper(std::string_view text) {
 }
 
 std::string capitalize(std::string_view text) {
-  std::string out = lower(text);
+  std::string out = lower_case(text);
   if (!out.empty()) out[0] = to_upper(out[0]);
   return out;
 }
@@ -93,7 +87,7 @@ std::string title(std::string_view text) {
   std::string out(text);
   bool in_word = false;
   for (char& c : out) {
-    c = in_word ? to_lower(c) : to_upper(c);
+    c = in_word ? lower_case(c) : to_upper(c);
     in_word = is_lower(c) || is_upper(c) || static_cast<uint8_t>(c) >= 0x80;
   }
   return out;

@@ -15,8 +15,7 @@ enum class Side { kBoth, kLeft, kRight };
 // str.strip(), lstrip(), rstrip(); `characters` absent: white space.
 std::string_view strip(std::string_view text, Side side, std::optional<std::string_view> characters);
 
-// Letters outside ASCII stay as they are.
-std::string lower(std::string_view text);
+// Letters outside ASCII stay as they are; str.lower() is lower_case() of base/text.h.
 std::string upper(std::string_view text);
 std::string capitalize(std::string_view text);
 std::string title(std::string_view text);  // str.title(): a word starts after anything that is no letter

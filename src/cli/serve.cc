@@ -25,8 +25,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using TokenizerPtr = std::shared_ptr<const tokenizer::Tokenizer>;
 
-constexpr double kGiB = 1 << 30;
-
 // Seconds of each stage of the start, for the log.
 class Ledger {
  public:

@@ -12,8 +12,6 @@
 namespace outrider::cli {
 namespace {
 
-constexpr double kGiB = 1 << 30;
-
 std::string grouped(int64_t value) {
   std::string text = std::to_string(value);
   for (int64_t at = static_cast<int64_t>(text.size()) - 3; at > 0; at -= 3)

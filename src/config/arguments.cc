@@ -4,6 +4,7 @@
 #include <cctype>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace outrider::config {
 namespace {
@@ -25,18 +26,6 @@ bool looks_like_option(const std::string& word) {
   }
   const size_t equals = word.find('=');
   return word.find(' ') == std::string::npos || equals < word.find(' ');
-}
-
-std::vector<std::string> split(std::string_view text, char separator) {
-  std::vector<std::string> parts(1);
-  for (const char c : text) {
-    if (c == separator) {
-      parts.emplace_back();
-    } else {
-      parts.back() += c;
-    }
-  }
-  return parts;
 }
 
 class CommandLineReader {

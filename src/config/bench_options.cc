@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "config/option_values.h"
 #include "config/value.h"
 
@@ -12,21 +13,6 @@ namespace {
 
 [[noreturn]] void refuse(const char* name, const std::string& reason) {
   refuse_value(*bench_serve_table().by_name(name), reason);
-}
-
-std::vector<std::string> split(const std::string& text, char separator) {
-  std::vector<std::string> parts;
-  for (size_t begin = 0; begin <= text.size();) {
-    const size_t end = std::min(text.find(separator, begin), text.size());
-    parts.push_back(text.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return parts;
-}
-
-std::string trimmed(const std::string& text) {
-  const size_t begin = text.find_first_not_of(" \t");
-  return begin == std::string::npos ? "" : text.substr(begin, text.find_last_not_of(" \t") - begin + 1);
 }
 
 double parse_number(const char* name, const std::string& text, double max) {
@@ -45,7 +31,8 @@ std::vector<std::pair<std::string, std::string>> read_pairs(const OptionValues& 
   for (const std::string& item : values.list(name)) {
     const size_t equals = item.find('=');
     if (equals == std::string::npos) refuse(name, "'" + item + "' is not KEY=VALUE");
-    pairs.emplace_back(trimmed(item.substr(0, equals)), trimmed(item.substr(equals + 1)));
+    pairs.emplace_back(trim(std::string_view(item).substr(0, equals)),
+                       trim(std::string_view(item).substr(equals + 1)));
   }
   return pairs;
 }
@@ -134,7 +121,7 @@ void read_request(const OptionValues& values, BenchServeOptions& out) {
 void read_report(const OptionValues& values, ReportOptions& out) {
   constexpr const char* kMetrics[] = {"ttft", "tpot", "itl", "e2el"};
   for (const std::string& item : split(values.text("percentile-metrics"), ',')) {
-    const std::string metric = trimmed(item);
+    const std::string metric(trim(item));
     if (metric.empty()) continue;
     if (std::find(std::begin(kMetrics), std::end(kMetrics), metric) == std::end(kMetrics)) {
       refuse("percentile-metrics", "'" + metric + "' is none of ttft, tpot, itl, e2el");
@@ -142,7 +129,7 @@ void read_report(const OptionValues& values, ReportOptions& out) {
     out.metrics.push_back(metric);
   }
   for (const std::string& item : split(values.text("metric-percentiles"), ',')) {
-    out.percentiles.push_back(parse_number("metric-percentiles", trimmed(item), 100));
+    out.percentiles.push_back(parse_number("metric-percentiles", std::string(trim(item)), 100));
   }
   for (const std::string& item : values.list("goodput")) {
     const size_t colon = item.find(':');

@@ -4,7 +4,8 @@
 // fma_tile-inl.h. Few rows (a decode step) read K and V from the pages instead. Softmax runs online over
 // the spans. Order of summation: scores over ascending channels, outputs over ascending positions, rescaled
 // after each span: a function of the positions alone. Positions that a row may not see get weight 0, which
-// changes no bit. Floor: a decode step reads the K and V bytes once; prefill does 4 * head_dim flops a
+// changes no bit. attend() is one item from its first span to its last, whole because every part works on the
+// same workspace. Floor: a decode step reads the K and V bytes once; prefill does 4 * head_dim flops a
 // visible (query, key, head).
 #include "cpu/attention.h"
 
