@@ -116,26 +116,18 @@ PreparedRequest prepare_chat(const Service& service, const HttpRequest& request)
   Logprobs wanted;
   if (fields.logprobs.value_or(false)) wanted.sample = fields.top_logprobs.value_or(0);
   wanted.prompt = fields.prompt_logprobs;
-  job.params = make_sampling_params(fields, options, *service.tokenizer, max_tokens, wanted);
-  job.text = make_text_options(fields, job.params);
   job.grammar_spec = std::move(tools.forced ? tools.grammar : grammar);
-  apply_engine_rules(fields, options, wanted, job);
-
   ChatShape shape;
+  finish_job(service, fields, max_tokens, wanted, job, shape);
+
   shape.role =
       add_generation_prompt ? options.response_role : fields.messages.back()["role"].get<std::string>();
   if (fields.echo.value_or(false)) shape.echo = text_of_last_message(fields.messages, shape.role);
-  shape.logprobs = job.params.logprobs;
-  shape.show_prompt_logprobs = wanted.prompt.has_value();
-  shape.return_token_ids = fields.return_token_ids.value_or(false);
-  shape.usage_details = options.enable_prompt_tokens_details;
   shape.tools = tools.parse;
   shape.forced_calls = tools.forced;
   shape.named_tool = tools.named;
   shape.one_call = tools.one_call;
-  job.keep_tokens = shape.logprobs || shape.return_token_ids;
-  const bool as_ids = fields.return_tokens_as_token_ids.value_or(options.return_tokens_as_token_ids);
-  auto writer = std::make_unique<ChatWriter>(job, std::move(shape), TokenNames(service.tokenizer, as_ids));
+  auto writer = std::make_unique<ChatWriter>(job, std::move(shape), token_names(service, fields));
   return {std::move(job), std::move(writer)};
 }
 

@@ -9,13 +9,9 @@
 
 namespace outrider::server {
 
-struct ChatShape {
+struct ChatShape : ReplyShape {
   std::string role = "assistant";
-  std::string echo;             // text of the last message, put before the reply
-  std::optional<int> logprobs;  // how many alternatives
-  bool show_prompt_logprobs = false;
-  bool return_token_ids = false;
-  bool usage_details = false;
+  std::string echo;                       // text of the last message, put before the reply
   std::optional<chat::ToolFormat> tools;  // set when the reply may hold tool calls
   bool forced_calls = false;              // tool_choice left it nothing else,
   std::string named_tool;                 // or even named the function: the reply is its arguments

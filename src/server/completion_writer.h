@@ -1,7 +1,6 @@
 // The shapes of completions' answers: whole, streamed, with the prompt before them.
 #pragma once
 
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,13 +9,9 @@
 
 namespace outrider::server {
 
-struct CompletionShape {
+struct CompletionShape : ReplyShape {
   bool echo = false;
-  bool echo_only = false;  // echo with max_tokens 0: one token is generated and not shown
-  std::optional<int> logprobs;
-  bool show_prompt_logprobs = false;
-  bool return_token_ids = false;
-  bool usage_details = false;
+  bool echo_only = false;                 // echo with max_tokens 0: one token is generated and not shown
   std::vector<std::string> prompt_texts;  // with echo
 };
 

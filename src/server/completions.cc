@@ -131,20 +131,9 @@ PreparedRequest prepare_completion(const Service& service, const HttpRequest& re
   if (options.defaults.max_new_tokens && *options.defaults.max_new_tokens > 0) {
     max_tokens = std::min(max_tokens, *options.defaults.max_new_tokens);
   }
-  const Logprobs wanted = wanted_logprobs(fields);
-  job.params = make_sampling_params(fields, options, *service.tokenizer, max_tokens, wanted);
-  job.text = make_text_options(fields, job.params);
   job.grammar_spec = std::move(grammar);
-  apply_engine_rules(fields, options, wanted, job);
-
-  if (fields.logprobs) shape.logprobs = job.params.logprobs;
-  shape.show_prompt_logprobs = wanted.prompt.has_value();
-  shape.return_token_ids = fields.return_token_ids.value_or(false);
-  shape.usage_details = options.enable_prompt_tokens_details;
-  job.keep_tokens = shape.logprobs || shape.return_token_ids;
-  const bool as_ids = fields.return_tokens_as_token_ids.value_or(options.return_tokens_as_token_ids);
-  auto writer =
-      std::make_unique<CompletionWriter>(job, std::move(shape), TokenNames(service.tokenizer, as_ids));
+  finish_job(service, fields, max_tokens, wanted_logprobs(fields), job, shape);
+  auto writer = std::make_unique<CompletionWriter>(job, std::move(shape), token_names(service, fields));
   return {std::move(job), std::move(writer)};
 }
 

@@ -15,6 +15,17 @@ bool is_json_content(std::string_view value) {
   return equals_ignoring_case(trim(value.substr(0, value.find(';'))), "application/json");
 }
 
+// Keeps the error for the stream when there is one.
+void apply_engine_rules(const GenerationFields& fields, const ServerOptions& options, Logprobs logprobs,
+                        Job& job) {
+  try {
+    check_engine_rules(fields, options, logprobs);
+  } catch (const RequestError& error) {
+    if (!job.stream) throw;
+    job.late_error = error.what();
+  }
+}
+
 }  // namespace
 
 Json read_json_body(const HttpRequest& request, const Limits& limits) {
@@ -59,14 +70,22 @@ Job make_job(const Service& service, const GenerationFields& fields, const std::
   return job;
 }
 
-void apply_engine_rules(const GenerationFields& fields, const ServerOptions& options, Logprobs logprobs,
-                        Job& job) {
-  try {
-    check_engine_rules(fields, options, logprobs);
-  } catch (const RequestError& error) {
-    if (!job.stream) throw;
-    job.late_error = error.what();
-  }
+void finish_job(const Service& service, const GenerationFields& fields, int64_t max_tokens, Logprobs wanted,
+                Job& job, ReplyShape& shape) {
+  const ServerOptions& options = service.options;
+  job.params = make_sampling_params(fields, options, *service.tokenizer, max_tokens, wanted);
+  job.text = make_text_options(fields, job.params);
+  apply_engine_rules(fields, options, wanted, job);
+  shape.logprobs = job.params.logprobs;
+  shape.show_prompt_logprobs = wanted.prompt.has_value();
+  shape.return_token_ids = fields.return_token_ids.value_or(false);
+  shape.usage_details = options.enable_prompt_tokens_details;
+  job.keep_tokens = shape.logprobs || shape.return_token_ids;
+}
+
+TokenNames token_names(const Service& service, const GenerationFields& fields) {
+  return {service.tokenizer,
+          fields.return_tokens_as_token_ids.value_or(service.options.return_tokens_as_token_ids)};
 }
 
 void truncate_prompt(std::vector<int32_t>& ids, int64_t truncate, int64_t max_length) {

@@ -4,6 +4,8 @@
 #include "base/error.h"
 #include "server/http.h"
 #include "server/job.h"
+#include "server/logprobs.h"
+#include "server/reply_writer.h"
 #include "server/request_fields.h"
 #include "server/sampling_request.h"
 #include "server/service.h"
@@ -22,9 +24,12 @@ std::string base_request_id(const HttpRequest& request, const std::optional<std:
 // Fills what every generation job has but prompts, params and text.
 Job make_job(const Service& service, const GenerationFields& fields, const std::string& id);
 
-// Runs the engine rules; keeps their error for the stream when there is one.
-void apply_engine_rules(const GenerationFields& fields, const ServerOptions& options, Logprobs logprobs,
-                        Job& job);
+// Fills in sampling, text and what the answer shows, once the prompt is known. What an engine rule refuses in
+// a stream is kept in the job, for an event.
+void finish_job(const Service& service, const GenerationFields& fields, int64_t max_tokens, Logprobs wanted,
+                Job& job, ReplyShape& shape);
+
+TokenNames token_names(const Service& service, const GenerationFields& fields);
 
 // Keeps the last `truncate` tokens. `max_length`: the longest prompt that leaves room for the reply.
 void truncate_prompt(std::vector<int32_t>& ids, int64_t truncate, int64_t max_length);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -18,6 +19,14 @@ class ReplyWriter {
   virtual std::string event(const Job& job, Choice& choice, const Delta& delta) = 0;
   virtual std::string usage_event(const Usage& usage) = 0;
   virtual std::string whole(const Job& job, const std::vector<Choice>& choices, const Usage& usage) = 0;
+};
+
+// What both routes' answers may show beside their text.
+struct ReplyShape {
+  std::optional<int> logprobs;  // how many alternatives
+  bool show_prompt_logprobs = false;
+  bool return_token_ids = false;
+  bool usage_details = false;
 };
 
 // "id":"...","object":"...","created":1,"model":"..."
