@@ -97,6 +97,9 @@ class Repository {
   } else {
     line += " is in the cache in part only: " + snapshot + " lacks " + missing;
   }
+  if (request.id.find('/') == std::string::npos) {
+    throw StartupError(line + "; give a folder, or OWNER/NAME of a model on the hub");
+  }
   line += policy == Policy::kCacheOnly ? "; fetch it with `outrider download "
                                        : ", and HF_HUB_OFFLINE is set; unset it and run `outrider download ";
   throw StartupError(line + request.id + "`");

@@ -217,7 +217,7 @@ TEST_F(Binary, TypingErrorsAreOneLineAndStatus2) {
 TEST_F(Binary, StartUpErrorsAreOneLineAndStatus1) {
   const std::pair<std::vector<std::string>, const char*> cases[] = {
       {{"serve", "/no/such/folder"}, "outrider: error: model /no/such/folder: no such folder\n"},
-      {{"serve", "nobody-nothing"}, "fetch it with `outrider download nobody-nothing`"},
+      {{"serve", "nobody-nothing"}, "give a folder, or OWNER/NAME of a model on the hub"},
       {{"serve", "--max-num-seqs", "9", "--max-num-batched-tokens", "8"}, "must be greater than or equal to"},
       {{"serve", "--port", "0", "--max-model-len", "99999999"}, "VLLM_ALLOW_LONG_MAX_MODEL_LEN=1"},
       {{"serve", "--port", "0", "--num-gpu-blocks-override", "1"}, "To serve at least one request"},

@@ -12,6 +12,7 @@ namespace outrider::cli {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::AllOf;
 using testing::HasSubstr;
 
 class ModelLocationTest : public testing::Test {
@@ -83,7 +84,8 @@ TEST_F(ModelLocationTest, AnIdThatIsNotThereSaysHowToFetchIt) {
 
 TEST_F(ModelLocationTest, TheHubIsNotAskedForNamesWithoutAnOwner) {
   search_.hub.environment = {{"HF_ENDPOINT", "http://127.0.0.1:1"}};
-  EXPECT_THAT(refusal("pokcet"), HasSubstr("is not in the Hugging Face cache"));
+  EXPECT_THAT(refusal("pokcet"), AllOf(HasSubstr("is not in the Hugging Face cache"),
+                                       HasSubstr("give a folder, or OWNER/NAME of a model on the hub")));
 }
 
 TEST_F(ModelLocationTest, HalfASnapshotIsNamedByWhatItLacks) {
