@@ -7,7 +7,6 @@
 #include "base/error.h"
 #include "hub/listing.h"
 #include "hub/partial_file.h"
-#include "net/url.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace outrider::hub;
@@ -20,9 +19,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     }
   } catch (const outrider::StartupError&) {
   }
-  const Url base = *parse_url("https://hub.example/a/b?c");
-  if (const auto url = resolve_location(base, text); url && (!url->tls || !parse_url(url->text())))
-    std::abort();
   retry_after(&text, nullptr);
   retry_after(nullptr, &text);
   decode_record(uint64_t{40} << 20, text);
