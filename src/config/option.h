@@ -6,6 +6,7 @@
 #include <limits>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -59,11 +60,21 @@ struct Option {
 
 // Rows of options that vLLM has and that cannot do anything here. A value other than `initial` (null: unset)
 // is warned of, or refused.
-inline Option ignored(const char* name, Kind kind, const char* initial, const char* why, const char* help) {
-  return {.name = name, .kind = kind, .initial = initial, .tier = Tier::kWarn, .why = why, .help = help};
+inline Option ignored(const char* name, Kind kind, const char* initial, const char* why, const char* help,
+                      std::vector<const char*> aliases = {}) {
+  return {.name = name,
+          .kind = kind,
+          .initial = initial,
+          .aliases = std::move(aliases),
+          .tier = Tier::kWarn,
+          .why = why,
+          .help = help};
 }
-inline Option refused(const char* name, Kind kind, const char* initial, const char* why, const char* help) {
-  return {.name = name, .kind = kind, .initial = initial, .tier = Tier::kRefuse, .why = why, .help = help};
+inline Option refused(const char* name, Kind kind, const char* initial, const char* why, const char* help,
+                      std::vector<const char*> aliases = {}) {
+  Option option = ignored(name, kind, initial, why, help, std::move(aliases));
+  option.tier = Tier::kRefuse;
+  return option;
 }
 
 struct OptionGroup {
