@@ -56,8 +56,8 @@ def shape(small):
 def samples(config):
     """Within a chunk; across the edge in the prompt; across the edge while decoding."""
     chunk = config["attention_chunk_size"]
-    return [Sample("short", 700 if chunk > 1000 else 100, 16), Sample("past the edge", chunk * 9000 // 8192, 8),
-            Sample("decode over the edge", chunk - 12, 24)]
+    return [Sample("short", 700 if chunk > 1000 else 100, 64), Sample("past the edge", chunk * 9000 // 8192, 32),
+            Sample("decode over the edge", chunk - 12, 48)]
 
 
 # --- the checkpoint
@@ -266,8 +266,11 @@ class Server:
         return "; ".join(re.findall(r"(?:Weights are on|Model loading took).*", self.log.read_text()))
 
     def complete(self, ids, tokens):
-        """All ids, and the log-probability of each but the first."""
-        body = {"model": "m", "prompt": ids, "max_tokens": tokens, "temperature": 0, "prompt_logprobs": 0,
+        """All ids, and the log-probability of each but the first.
+
+        Tokens are drawn, as the most probable ones would be those whose error is large and upwards.
+        """
+        body = {"model": "m", "prompt": ids, "max_tokens": tokens, "temperature": 1, "seed": 5, "prompt_logprobs": 0,
                 "logprobs": 0, "return_tokens_as_token_ids": True, "ignore_eos": True}
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/v1/completions", json.dumps(body).encode(),
                                          {"Content-Type": "application/json"})
