@@ -14,13 +14,13 @@
 #include "cuda/attention.h"
 #include "cuda/kv_image.cuh"
 #include "cuda/launch.cuh"
+#include "replays.h"
 
 namespace outrider::cuda {
 namespace {
 
 constexpr double kTensorRate = 790e12;  // operations a second
 constexpr int64_t kPoolBytes = int64_t{3} << 30;
-constexpr int kReplays = 9;
 
 struct Point {
   const char* name;
@@ -57,36 +57,6 @@ __global__ void read_all(const int4* from, int64_t count, int* sink) {
   if (sum.x == 0x12345678) *sink = sum.x;
 }
 
-// Median time of one call in a graph of `calls`, seconds.
-template <typename F>
-double median_time(const Stream& stream, int calls, const F& call) {
-  cudaGraph_t graph;
-  cudaGraphExec_t executable;
-  check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal), "capture");
-  for (int i = 0; i < calls; ++i) call(i);
-  check(cudaStreamEndCapture(stream, &graph), "capture");
-  check(cudaGraphInstantiate(&executable, graph, 0), "cudaGraphInstantiate");
-  cudaEvent_t begin, end;
-  check(cudaEventCreate(&begin), "cudaEventCreate");
-  check(cudaEventCreate(&end), "cudaEventCreate");
-  std::vector<float> times;
-  for (int i = 0; i < kReplays; ++i) {
-    check(cudaEventRecord(begin, stream), "cudaEventRecord");
-    check(cudaGraphLaunch(executable, stream), "cudaGraphLaunch");
-    check(cudaEventRecord(end, stream), "cudaEventRecord");
-    stream.wait();
-    float ms = 0;
-    check(cudaEventElapsedTime(&ms, begin, end), "cudaEventElapsedTime");
-    if (i > 0) times.push_back(ms);
-  }
-  cudaEventDestroy(begin);
-  cudaEventDestroy(end);
-  cudaGraphExecDestroy(executable);
-  cudaGraphDestroy(graph);
-  std::sort(times.begin(), times.end());
-  return times[times.size() / 2] * 1e-3 / calls;
-}
-
 template <typename T>
 DeviceBuffer to_device(const std::vector<T>& values) {
   DeviceBuffer buffer(std::max<size_t>(values.size() * sizeof(T), 16));
@@ -107,7 +77,7 @@ class Bench {
     check(cudaDeviceSynchronize(), "fill");
     const DeviceBuffer sink(4);
     bandwidth_ =
-        kPoolBytes / median_time(stream_, 2, [&](int) {
+        kPoolBytes * 1e6 / median_us(stream_, 2, [&](int) {
           read_all<<<num_sms_ * 16, 256, 0, stream_>>>(pool_.as<int4>(), kPoolBytes / 16, sink.as<int>());
         });
     std::printf("%d SMs, plain reads %.2f TB/s\n", num_sms_, bandwidth_ * 1e-12);
@@ -162,10 +132,10 @@ class Bench {
                   !work.wide.empty(),
                   static_cast<int>(work.merges.size())};
     call.partials = partials.as<float>();
-    const double seconds = median_time(stream_, 20, [&](int i) {
-      call.pages = table_device.as<int32_t>() + i % sets * pages;
-      attention_(call, stream_);
-    });
+    const double seconds = 1e-6 * median_us(stream_, 20, [&](int i) {
+                             call.pages = table_device.as<int32_t>() + i % sets * pages;
+                             attention_(call, stream_);
+                           });
     const double bytes = double(point.sequences) * length * page_bytes_ / kPagePositions;
     const double operations = 4.0 * shape_.head_dim * shape_.heads * keys;
     const double floor = std::max(bytes / bandwidth_, operations / kTensorRate);

@@ -15,13 +15,13 @@
 #include "cuda/device.h"
 #include "cuda/gemm.h"
 #include "cuda/launch.cuh"
+#include "replays.h"
 
 namespace outrider::cuda {
 namespace {
 
 constexpr double kBandwidth = 4.55e12;
 constexpr int64_t kWeightBytes = int64_t{6} << 30;
-constexpr int kReplays = 9;
 constexpr int kMixedRows = 4096;  // as llama4.cc mixes
 
 struct Shape {
@@ -82,10 +82,7 @@ void time_shape(const Shape& s, int tokens, const DeviceBuffer& weights, const D
   const int launches = copies * (copies < 4 ? 4 : 1);
   DeviceBuffer totals(SplitTotals::bytes());
   const SplitTotals split = SplitTotals::in(totals.as<void>());
-  cudaGraph_t graph;
-  cudaGraphExec_t executable;
-  check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal), "capture");
-  for (int i = 0; i < launches; ++i) {
+  const double us = median_us(stream, launches, [&](int i) {
     gemm({.w = &w[i % copies],
           .x = &input,
           .y = y.as<void>(),
@@ -95,22 +92,7 @@ void time_shape(const Shape& s, int tokens, const DeviceBuffer& weights, const D
           .split = split,
           .mixes_first_group = s.mixed && tokens <= kMixedRows},
          132, stream);
-  }
-  check(cudaStreamEndCapture(stream, &graph), "capture");
-  check(cudaGraphInstantiate(&executable, graph, 0), "instantiate");
-  cudaEvent_t start, stop;
-  check(cudaEventCreate(&start), "event");
-  check(cudaEventCreate(&stop), "event");
-  std::vector<float> ms(kReplays);
-  for (float& t : ms) {
-    cudaEventRecord(start, stream);
-    cudaGraphLaunch(executable, stream);
-    cudaEventRecord(stop, stream);
-    check(cudaStreamSynchronize(stream), "replay");
-    cudaEventElapsedTime(&t, start, stop);
-  }
-  std::sort(ms.begin(), ms.end());
-  const double us = ms[kReplays / 2] * 1e3 / launches;
+  });
   const double operations = 2.0 * rows * s.features * s.k;
   const double floor = std::max(static_cast<double>(bytes) * active / s.groups / kBandwidth,
                                 operations / (s.type == ElementType::kFp8 ? 1500e12 : 790e12)) *
@@ -119,10 +101,6 @@ void time_shape(const Shape& s, int tokens, const DeviceBuffer& weights, const D
               s.name, tokens, us, floor, us / floor, active,
               static_cast<double>(bytes) * active / s.groups / us / 1e6, operations / us / 1e6);
   std::fflush(stdout);
-  cudaGraphExecDestroy(executable);
-  cudaGraphDestroy(graph);
-  cudaEventDestroy(start);
-  cudaEventDestroy(stop);
 }
 
 }  // namespace

@@ -16,6 +16,7 @@
 #include "cuda/elementwise.h"
 #include "cuda/launch.cuh"
 #include "cuda/qkv_finish.h"
+#include "replays.h"
 
 namespace outrider::cuda {
 namespace {
@@ -26,7 +27,6 @@ constexpr int kMaxRows = 8192;
 constexpr int kWeights = 8;  // layers
 constexpr int kPageBytes = 2 * kPagePositions * kHeadDim * kKvHeads;
 constexpr int kPages = 8192;
-constexpr int kReplays = 9;
 constexpr double kBandwidth = 4.55e12;
 
 // bf16 within 2, two a word.
@@ -80,33 +80,6 @@ struct Memory {
                                 begins = filled(4 * (kExperts + 1)), chosen = filled(kMaxRows * 4);
 };
 
-// Microseconds of one call of `enqueue(i)`.
-double time_us(int calls, cudaStream_t stream, const std::function<void(int)>& enqueue) {
-  cudaGraph_t graph;
-  cudaGraphExec_t executable;
-  check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal), "capture");
-  for (int i = 0; i < calls; ++i) enqueue(i);
-  check(cudaStreamEndCapture(stream, &graph), "capture");
-  check(cudaGraphInstantiate(&executable, graph, 0), "instantiate");
-  cudaEvent_t start, stop;
-  check(cudaEventCreate(&start), "event");
-  check(cudaEventCreate(&stop), "event");
-  std::vector<float> ms(kReplays);
-  for (float& t : ms) {
-    check(cudaEventRecord(start, stream), "event");
-    check(cudaGraphLaunch(executable, stream), "graph");
-    check(cudaEventRecord(stop, stream), "event");
-    check(cudaStreamSynchronize(stream), "replay");
-    check(cudaEventElapsedTime(&t, start, stop), "event");
-  }
-  std::sort(ms.begin(), ms.end());
-  cudaGraphExecDestroy(executable);
-  cudaGraphDestroy(graph);
-  cudaEventDestroy(start);
-  cudaEventDestroy(stop);
-  return ms[kReplays / 2] * 1e3 / calls;
-}
-
 class Bench {
  public:
   explicit Bench(const Memory& memory) : memory_(memory) {}
@@ -134,7 +107,7 @@ class Bench {
     return reinterpret_cast<T*>(buffer.as<uint8_t>() + first_row(i) * row_bytes);
   }
   void time(const char* name, int64_t row_bytes, const std::function<void(int)>& enqueue) {
-    const double us = time_us(rows_ > 1024 ? 16 : 64, stream_, enqueue);
+    const double us = median_us(stream_, rows_ > 1024 ? 16 : 64, enqueue);
     const double floor = static_cast<double>(row_bytes) * rows_ / kBandwidth * 1e6;
     std::printf("%-20s %6d rows %9.1f us  floor %9.2f  ratio %.2f\n", name, rows_, us, floor, us / floor);
     std::fflush(stdout);
