@@ -85,6 +85,7 @@ export class Chat {
     this.server = server;
     this.askKey = askKey;
     this.messages = [];
+    this.hint = part('empty').textContent;
     part('composer').addEventListener('submit', (event) => {
       event.preventDefault();
       this.send();
@@ -116,7 +117,7 @@ export class Chat {
     this.messages = [];
     hideTip();
     log.replaceChildren();
-    add(log, 'p', 'muted', 'A new conversation.').id = 'empty';
+    add(log, 'p', 'muted', `A new conversation. ${this.hint}`).id = 'empty';
     part('message').focus();
   }
 
