@@ -15,6 +15,7 @@
 #include "cuda/kv_image.cuh"
 #include "cuda/launch.cuh"
 #include "replays.h"
+#include "scattered.cuh"
 
 namespace outrider::cuda {
 namespace {
@@ -39,10 +40,7 @@ constexpr Point kPoints[] = {
 __global__ void fill(uint32_t* words, int64_t count, bool fp8) {
   for (int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; i < count;
        i += int64_t{gridDim.x} * blockDim.x) {
-    uint32_t x = static_cast<uint32_t>(i) * 2654435761u;
-    x ^= x >> 15;
-    x *= 0x85ebca6bu;
-    x ^= x >> 13;
+    const uint32_t x = scattered(i);
     words[i] = fp8 ? (x & 0x8f8f8f8fu) | 0x30303030u : (x & 0x80ff80ffu) | 0x3f003f00u;
   }
 }

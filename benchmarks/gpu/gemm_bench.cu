@@ -16,6 +16,7 @@
 #include "cuda/gemm.h"
 #include "cuda/launch.cuh"
 #include "replays.h"
+#include "scattered.cuh"
 
 namespace outrider::cuda {
 namespace {
@@ -46,10 +47,7 @@ constexpr Shape kShapes[] = {
 __global__ void fill(uint32_t* to, int64_t words, uint32_t pattern_and, uint32_t pattern_or) {
   for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < words;
        i += int64_t{gridDim.x} * blockDim.x) {
-    uint32_t x = static_cast<uint32_t>(i) * 2654435761u;
-    x ^= x >> 15;
-    x *= 0x85ebca6bu;
-    x ^= x >> 13;
+    const uint32_t x = scattered(i);
     to[i] = (x & pattern_and) | pattern_or;
   }
 }

@@ -17,6 +17,7 @@
 #include "cuda/launch.cuh"
 #include "cuda/qkv_finish.h"
 #include "replays.h"
+#include "scattered.cuh"
 
 namespace outrider::cuda {
 namespace {
@@ -33,10 +34,7 @@ constexpr double kBandwidth = 4.55e12;
 __global__ void fill(uint32_t* to, int64_t words) {
   for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < words;
        i += int64_t{gridDim.x} * blockDim.x) {
-    uint32_t x = static_cast<uint32_t>(i) * 2654435761u;
-    x ^= x >> 15;
-    x *= 0x85ebca6bu;
-    x ^= x >> 13;
+    const uint32_t x = scattered(i);
     to[i] = (x & 0x807f807fu) | 0x3f003f00u | (x >> 8 & 0x00800080u);
   }
 }

@@ -153,7 +153,7 @@ GemmInput make_gemm_input(ElementType type, const void* data, int64_t max_tokens
   GemmInput x;
   const int64_t row_bytes = int64_t{k} * element_bytes(type);
   for (int i = 0; i < 4; ++i) x.tensor[i] = make_tensor_map(data, max_tokens, row_bytes, kTokenBoxes[i]);
-  for (int i = 0; i < 6; ++i)
+  for (int i = 0; i < kWideTiles; ++i)
     x.wide.half[i] = make_tensor_map(data, max_tokens, row_bytes, (i + 1) * kTokenStep / 2);
   return x;
 }

@@ -37,9 +37,10 @@ GemmWeights make_gemm_weights(ElementType type, const void* data, int groups, in
 // Groups [first, first + groups) of `all`.
 GemmWeights some_groups(const GemmWeights& all, int first, int groups);
 
-// Maps by the tokens of gemm_wide.h's tiles: a copy takes half of a tile's.
+// Maps by the tokens of gemm_wide.h's tiles, kTokenStep more each: a copy takes half of a tile's.
+inline constexpr int kTokenStep = 32, kWideTiles = 6;
 struct WideTensor {
-  CUtensorMap half[6]{};
+  CUtensorMap half[kWideTiles]{};
 };
 
 // Activations [max_tokens][k], K contiguous; maps by the number of tokens that a copy takes.

@@ -499,8 +499,11 @@ void run(const GemmCall& call, int num_sms, cudaStream_t stream) {
   const Output output{
       call.y, w.features, w.scales, call.output == OutputType::kFp8, call.divisor, call.divisor_of_group,
       nullptr};
-  const int clusters = std::min(num_sms / kCluster, resident_clusters);
-  const bool one_group = w.groups == 1;
+  int clusters = std::min(num_sms / kCluster, resident_clusters), widest = tile_tokens(w.splits);
+  if (w.groups == 1) {
+    widest = widest_for(w, call.tokens_a_group, clusters);
+    clusters = std::min(clusters, tiles_of(w.features, call.tokens_a_group, widest));  // that find work
+  }
   const Shape shape{static_cast<const uint8_t*>(w.data),
                     w.groups,
                     w.features,
@@ -508,13 +511,12 @@ void run(const GemmCall& call, int num_sms, cudaStream_t stream) {
                     w.splits,
                     call.token_begin,
                     call.tokens_a_group,
-                    one_group ? widest_for(w, call.tokens_a_group, clusters) : tile_tokens(w.splits),
+                    widest,
                     call.mixes_first_group,
                     call.split.next_tile,
                     output};
-  const int work = tiles_of(w.features, call.tokens_a_group, shape.widest);
-  launch(wide_kernel<Element, kEpilogue>, (one_group ? std::min(clusters, work) : clusters) * kCluster,
-         kThreads, shared_bytes(w.splits), stream, call.x->wide, shape);
+  launch(wide_kernel<Element, kEpilogue>, clusters * kCluster, kThreads, shared_bytes(w.splits), stream,
+         call.x->wide, shape);
 }
 
 template <typename Element, Epilogue kEpilogue>

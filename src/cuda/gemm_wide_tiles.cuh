@@ -17,7 +17,8 @@ inline constexpr int kCluster = 2;                 // blocks
 inline constexpr int kBlockFeatures = kWarpgroups * kFeatureTile,
                      kClusterFeatures = kCluster * kBlockFeatures;
 inline constexpr int kBand = 8;
-inline constexpr int kWidestTokens = 192, kSums = kWidestTokens / 2;  // of a tile, of a thread
+inline constexpr int kWidestTokens = kWideTiles * kTokenStep,
+                     kSums = kWidestTokens / 2;  // of a tile, of a thread
 using WideSums = float[kSums];
 
 inline constexpr int kWeightBytes = kBlockFeatures * kBlockBytes;
