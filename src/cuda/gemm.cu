@@ -103,7 +103,6 @@ struct Kernels {
 
   static void run(const GemmCall& call, int num_sms, cudaStream_t stream) {
     const int tokens = call.tokens_a_group;
-    if (!is_narrow(call.w->groups, tokens)) return gemm_wide(call, num_sms, stream);
     if (tokens <= 8) return run_tile<Tile8>(call, num_sms, stream);
     if (tokens <= 16) return run_tile<Tile16>(call, num_sms, stream);
     if (tokens <= 32) return run_tile<Tile32>(call, num_sms, stream);
@@ -159,15 +158,10 @@ GemmInput make_gemm_input(ElementType type, const void* data, int64_t max_tokens
 }
 
 void gemm(const GemmCall& call, int num_sms, cudaStream_t stream) {
-  const bool fp8 = call.w->type == ElementType::kFp8, f32 = call.output == OutputType::kF32;
-  if (fp8) {
-    if (call.w->gated) return Kernels<Fp8, Epilogue::kGated>::run(call, num_sms, stream);
-    if (f32) return Kernels<Fp8, Epilogue::kF32>::run(call, num_sms, stream);
-    return Kernels<Fp8, Epilogue::kBf16>::run(call, num_sms, stream);
-  }
-  if (call.w->gated) return Kernels<Bf16, Epilogue::kGated>::run(call, num_sms, stream);
-  if (f32) return Kernels<Bf16, Epilogue::kF32>::run(call, num_sms, stream);
-  Kernels<Bf16, Epilogue::kBf16>::run(call, num_sms, stream);
+  if (!is_narrow(call.w->groups, call.tokens_a_group)) return gemm_wide(call, num_sms, stream);
+  with_kernel_of(call, [&]<typename Element, Epilogue kEpilogue>() {
+    Kernels<Element, kEpilogue>::run(call, num_sms, stream);
+  });
 }
 
 size_t SplitTotals::bytes() { return sizeof(float) * kTotalFloats + sizeof(int32_t); }
@@ -182,12 +176,7 @@ SplitTotals SplitTotals::in(void* memory) {
 
 void prepare_gemm() {
   prepare_gemm_wide();
-  Kernels<Fp8, Epilogue::kBf16>::prepare();
-  Kernels<Fp8, Epilogue::kF32>::prepare();
-  Kernels<Fp8, Epilogue::kGated>::prepare();
-  Kernels<Bf16, Epilogue::kBf16>::prepare();
-  Kernels<Bf16, Epilogue::kF32>::prepare();
-  Kernels<Bf16, Epilogue::kGated>::prepare();
+  with_every_kernel([&]<typename Element, Epilogue kEpilogue>() { Kernels<Element, kEpilogue>::prepare(); });
 }
 
 }  // namespace outrider::cuda

@@ -84,14 +84,14 @@ struct GemmCall {
   const float* divisor_of_group = nullptr;  // device [groups], in place of `divisor`
   FewTokens few = {};
   // The groups' tokens were known before the kernel before this one let this one start: that kernel was a
-  // narrow product, which does so after its own wait.
+  // narrow product or one of groups it did not know, which do so after their own wait.
   bool groups_known = false;
   // Tiles of group 0 go evenly between the others': where its many tokens keep the tensor cores busy and the
   // others' weights the memory.
   bool mixes_first_group = false;
 };
 void gemm(const GemmCall& call, int num_sms, cudaStream_t stream);
-// A product with so many tokens a group waits before it lets the next kernel start. Others are gemm_wide.h's.
+// Products with so many tokens a group have their tiles in gemm_tiles.cuh, others in gemm_wide_tiles.cuh.
 constexpr bool is_narrow(int groups, int tokens_a_group) {
   return tokens_a_group <= (groups == 1 ? 256 : 64);
 }

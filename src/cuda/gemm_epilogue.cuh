@@ -7,16 +7,43 @@
 
 #include "cuda/gemm.h"
 #include "cuda/number_formats.cuh"
+#include "cuda/wgmma.cuh"
 
 namespace outrider::cuda {
 
-enum class Epilogue { kBf16, kF32, kGated };
+enum class Epilogue { kBf16, kF32, kGatedBf16, kGatedFp8 };
+constexpr bool is_gated(Epilogue epilogue) {
+  return epilogue == Epilogue::kGatedBf16 || epilogue == Epilogue::kGatedFp8;
+}
+
+// Calls run<element, epilogue>() for the kernels of a call, and for all there are.
+template <typename Run>
+void with_kernel_of(const GemmCall& call, const Run& run) {
+  const auto with = [&]<typename Element>() {
+    if (call.output == OutputType::kF32) return run.template operator()<Element, Epilogue::kF32>();
+    if (call.output == OutputType::kFp8) return run.template operator()<Element, Epilogue::kGatedFp8>();
+    if (call.w->gated) return run.template operator()<Element, Epilogue::kGatedBf16>();
+    run.template operator()<Element, Epilogue::kBf16>();
+  };
+  if (call.w->type == ElementType::kFp8) return with.template operator()<Fp8>();
+  with.template operator()<Bf16>();
+}
+template <typename Run>
+void with_every_kernel(const Run& run) {
+  const auto with = [&]<typename Element>() {
+    run.template operator()<Element, Epilogue::kBf16>();
+    run.template operator()<Element, Epilogue::kF32>();
+    run.template operator()<Element, Epilogue::kGatedBf16>();
+    run.template operator()<Element, Epilogue::kGatedFp8>();
+  };
+  with.template operator()<Fp8>();
+  with.template operator()<Bf16>();
+}
 
 struct Output {
   void* y = nullptr;  // [tokens][features], gated [tokens][features / 2]
   int features = 0;
   const float* scales = nullptr;  // of feature tiles of all groups; gated: pairs of gate's and up's; null: 1
-  bool gated_fp8 = false;         // the type of gated y
   float divisor = 1.0f;           // of FP8 values before they are rounded
   const float* divisor_of_group = nullptr;  // in place of `divisor`
   const int32_t* expert_of_pair = nullptr;  // of FewTokens
@@ -25,7 +52,10 @@ struct Output {
 // A token's values of a feature tile on their way to memory, in shared memory.
 template <Epilogue kEpilogue>
 struct OutputRow {
-  static constexpr int kBytes = kEpilogue == Epilogue::kF32 ? 4 * kFeatureTile : 2 * kFeatureTile;
+  static constexpr int kBytes = kEpilogue == Epilogue::kF32         ? 4 * kFeatureTile
+                                : kEpilogue == Epilogue::kBf16      ? 2 * kFeatureTile
+                                : kEpilogue == Epilogue::kGatedBf16 ? kFeatureTile
+                                                                    : kFeatureTile / 2;
   static constexpr int kStride = kBytes + 16;  // padded against bank conflicts
 };
 
@@ -45,7 +75,7 @@ __device__ __forceinline__ void stage_totals(const Output& out, int group, int t
                                              const float (&total)[kTokens / 2]) {
   constexpr int kStride = OutputRow<kEpilogue>::kStride;
   const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32, column = lane % 4 * 2;
-  if constexpr (kEpilogue == Epilogue::kGated) {
+  if constexpr (is_gated(kEpilogue)) {
     const float gate_scale = out.scales ? out.scales[2 * tile] : 1.0f;
     const float up_scale = out.scales ? out.scales[2 * tile + 1] : 1.0f;
     const Divisor divisor(out.divisor_of_group ? out.divisor_of_group[group] : out.divisor);
@@ -56,7 +86,7 @@ __device__ __forceinline__ void stage_totals(const Output& out, int group, int t
       for (int c = 0; c < 2; ++c) {
         const float value = gated_value(gate_scale * total[4 * j + c], up_scale * total[4 * j + 2 + c]);
         uint8_t* row = scratch + (j * 8 + column + c) * kStride;
-        if (out.gated_fp8) {
+        if constexpr (kEpilogue == Epilogue::kGatedFp8) {
           row[feature] = to_e4m3(divisor.quotient(value));
         } else {
           reinterpret_cast<bf16*>(row)[feature] = __float2bfloat16(value);
@@ -85,17 +115,16 @@ template <Epilogue kEpilogue, int kTokens>
 __device__ __forceinline__ void store_tile(const Output& out, int group, int feature, int token,
                                            int tokens_left, int barrier, uint8_t* scratch,
                                            const float (&total)[kTokens / 2]) {
-  constexpr bool kGated = kEpilogue == Epilogue::kGated;
   stage_totals<kEpilogue, kTokens>(out, group, (group * out.features + feature) / kFeatureTile, scratch,
                                    total);
   asm volatile("bar.sync %0, 128;" ::"r"(barrier) : "memory");
-  const int bytes = kGated ? (out.gated_fp8 ? kFeatureTile / 2 : kFeatureTile) : OutputRow<kEpilogue>::kBytes;
-  const int accesses = bytes / 16;
-  const int64_t row_bytes = int64_t{out.features} / kFeatureTile * bytes;
-  uint8_t* y = static_cast<uint8_t*>(out.y) + token * row_bytes + feature / kFeatureTile * bytes;
+  constexpr int kBytes = OutputRow<kEpilogue>::kBytes, kAccesses = kBytes / 16;
+  const int64_t row_bytes = int64_t{out.features} / kFeatureTile * kBytes;
+  uint8_t* y = static_cast<uint8_t*>(out.y) + token * row_bytes + feature / kFeatureTile * kBytes;
   const bool some_are_others = out.expert_of_pair && group > 0;
-  for (int i = threadIdx.x % 128; i < kTokens * accesses; i += 128) {
-    const int t = i / accesses, access = i % accesses * 16;
+#pragma unroll 1
+  for (int i = threadIdx.x % 128; i < kTokens * kAccesses; i += 128) {
+    const int t = i / kAccesses, access = i % kAccesses * 16;
     if (t >= tokens_left || (some_are_others && out.expert_of_pair[token - kFewTokens + t] != group - 1))
       continue;
     *reinterpret_cast<int4*>(y + t * row_bytes + access) =

@@ -101,6 +101,7 @@ __device__ __forceinline__ void make_schedule(const Shape& shape, int workers, S
     const int rows = shape.token_begin[1], pairs = rows * shape.few.experts_per_token;
     const int expert = lane < pairs ? shape.few.expert_of_pair[lane] : -1;
     bool chosen = false;
+#pragma unroll 1
     for (int p = 0; p < pairs; ++p) chosen |= __shfl_sync(~0u, expert, p) == lane - 1;
     begin = lane == 0 ? 0 : kFewTokens;
     tokens = lane == 0 ? rows : chosen ? pairs : 0;
@@ -136,6 +137,7 @@ __device__ __forceinline__ void go_to(const Schedule& schedule, int splits, int 
     place.first_segment = part % splits;
     place.end_segment = place.first_segment + 1;
   }
+#pragma unroll 1
   while (tile >= schedule.tile_begin[place.group + 1]) ++place.group;
   const int tokens = schedule.tokens[place.group];
   const int token_blocks = (tokens + T::kTokens - 1) / T::kTokens;
@@ -180,6 +182,7 @@ class Copier {
   __device__ __forceinline__ void copy_ahead(int group, int feature, int k_begin, int k_end) {
     go_to_tile(group, feature);
     ahead_ = min(T::kStages, k_end - k_begin);
+#pragma unroll 1
     for (int i = 0; i < ahead_; ++i) copy_weights(k_begin + i, i);
   }
 
@@ -188,6 +191,7 @@ class Copier {
     Ring ring{0, 1};
     Place at;
     bool first = true;
+#pragma unroll 1
     for (int item = worker; item < schedule.items; item += workers) {
       go_to<T>(schedule, shape_.splits, item, at);
       int k = first_block(shape_, at.first_segment);
@@ -197,11 +201,13 @@ class Copier {
         first = false;
         if (ahead_ == 0) copy_ahead(at.group, at.feature, k, k_end);
         wait_for_previous();
+#pragma unroll 1
         for (int i = 0; i < ahead_; ++i, ++k) {
           copy_tokens(at.token, k, i);
           ring.advance(T::kStages);
         }
       }
+#pragma unroll 1
       for (; k < k_end; ++k) {
         barrier_wait(barriers_.empty(ring.stage), ring.phase);
         copy_weights(k, ring.stage);
@@ -247,11 +253,13 @@ class Copier {
 
 // total = sum over `blocks` blocks of K from the ring's stages, interval by interval. With many sums there
 // are registers for one interval at a time: the other warpgroup multiplies while this one takes it in.
+//
+// Loops stay loops, here and in all products: a step's kernels follow each other so fast that each finds the
+// caches for instructions cold, and waits for what it has to fetch.
 template <typename Element, typename T>
 __device__ __forceinline__ void multiply(int blocks, const Barriers<T>& barriers, const uint8_t* stages,
                                          Ring& ring, float (&total)[T::kSums]) {
   constexpr bool kTwoIntervals = T::kSums <= 32;
-  float even[T::kSums], odd[kTwoIntervals ? T::kSums : 1];
   int reading = ring.stage;
   const auto issue = [&](float(&sum)[T::kSums], bool accumulate) {
     barrier_wait(barriers.full(ring.stage), ring.phase);
@@ -272,67 +280,57 @@ __device__ __forceinline__ void multiply(int blocks, const Barriers<T>& barriers
 #pragma unroll
     for (int i = 0; i < T::kSums; ++i) total[i] += sum[i];
   };
-  // Adds up an interval in `sum`, and meanwhile takes in the one before, in `before` where there is one.
-  const auto interval = [&](float(&sum)[T::kSums], auto& before, bool first) {
-    const int count = min(kIntervalBlocks, blocks);
-    blocks -= count;
-    pin(sum);
-    issue(sum, false);
-    if constexpr (kTwoIntervals) {
-      if (!first) {
-        wgmma_wait<1>();
-        release();
-        absorb(before);
-      }
-    }
-    for (int b = 1; b < count; ++b) {
-      issue(sum, true);
-      wgmma_wait<1>();
-      release();
-    }
+  const auto last = [&](float(&sum)[T::kSums]) {
+    wgmma_wait<0>();
+    release();
+    absorb(sum);
   };
 #pragma unroll
   for (float& t : total) t = 0.0f;
   if constexpr (!kTwoIntervals) {
+    float sum[T::kSums];
+#pragma unroll 1
     while (blocks > 0) {
-      interval(even, odd, true);
-      wgmma_wait<0>();
-      release();
-      absorb(even);
+      const int count = min(kIntervalBlocks, blocks);
+      blocks -= count;
+      pin(sum);
+      issue(sum, false);
+#pragma unroll 1
+      for (int b = 1; b < count; ++b) {
+        issue(sum, true);
+        wgmma_wait<1>();
+        release();
+      }
+      last(sum);
     }
-    return;
   } else {
-    interval(even, odd, true);
-    for (;;) {
-      if (blocks == 0) {
-        wgmma_wait<0>();
+    float even[T::kSums], odd[T::kSums];
+    // Adds up an interval in `sum`, and meanwhile takes in the one before.
+    const auto interval = [&](float(&sum)[T::kSums], float(&before)[T::kSums], bool first) {
+      const int count = min(kIntervalBlocks, blocks);
+      blocks -= count;
+      pin(sum);
+      issue(sum, false);
+      wgmma_wait<1>();
+      if (!first) release();
+      absorb(before);
+#pragma unroll 1
+      for (int b = 1; b < count; ++b) {
+        issue(sum, true);
+        wgmma_wait<1>();
         release();
-        absorb(even);
-        break;
       }
-      interval(odd, even, false);
-      if (blocks == 0) {
-        wgmma_wait<0>();
-        release();
-        absorb(odd);
-        break;
-      }
-      interval(even, odd, false);
-    }
-  }
-}
-
-// total = sum over every segment, one after the other.
-template <typename Element, typename T>
-__device__ __forceinline__ void multiply_all(const Shape& shape, const Barriers<T>& barriers,
-                                             const uint8_t* stages, Ring& ring, float (&total)[T::kSums]) {
-  float so_far[T::kSums];
-  for (int s = 0; s < shape.splits; ++s) {
-    multiply<Element, T>(first_block(shape, s + 1) - first_block(shape, s), barriers, stages, ring, total);
+    };
 #pragma unroll
-    for (int i = 0; i < T::kSums; ++i) {
-      if (s > 0) total[i] = so_far[i] + total[i];
-      so_far[i] = total[i];
+    for (float& none : odd) none = 0.0f;
+    bool first = true;
+#pragma unroll 1
+    for (;;) {
+      interval(even, odd, first);
+      if (blocks == 0) return last(even);
+      interval(odd, even, false);
+      if (blocks == 0) return last(odd);
+      first = false;
     }
   }
 }
@@ -435,16 +433,22 @@ __device__ __forceinline__ void multiply_tiles(const Shape& shape, const Schedul
   scratch += warpgroup * T::kScratchBytes;
   Ring ring{0, 0};
   Place at;
+#pragma unroll 1
   for (int item = blockIdx.x; item < schedule.items; item += gridDim.x) {
     go_to<T>(schedule, shape.splits, item, at);
-    float total[T::kSums];
+    float total[T::kSums], so_far[T::kSums];
+#pragma unroll 1
+    for (int s = at.first_segment; s < at.end_segment; ++s) {
+      multiply<Element, T>(first_block(shape, s + 1) - first_block(shape, s), barriers, stages, ring, total);
+#pragma unroll
+      for (int i = 0; i < T::kSums; ++i) {
+        if (s > at.first_segment) total[i] = so_far[i] + total[i];
+        so_far[i] = total[i];
+      }
+    }
     bool complete = true;
-    if (at.end_segment - at.first_segment == shape.splits) {
-      multiply_all<Element, T>(shape, barriers, stages, ring, total);
-    } else {
-      multiply<Element, T>(first_block(shape, at.end_segment) - first_block(shape, at.first_segment),
-                           barriers, stages, ring, total);
-      if constexpr (T::kSplitItems > 0) complete = combine_totals<T>(shape, at.tile, at.first_segment, total);
+    if constexpr (T::kSplitItems > 0) {
+      if (item >= schedule.whole) complete = combine_totals<T>(shape, at.tile, at.first_segment, total);
     }
     const int feature = at.feature + warpgroup * kFeatureTile;
     if (!complete || feature >= shape.output.features) continue;
@@ -475,6 +479,7 @@ __device__ __forceinline__ Parts<T> parts_of(uint8_t* raw, int scratch_bytes) {
 // By the copying thread, before anybody uses them.
 template <typename T>
 __device__ __forceinline__ void init(const Barriers<T>& barriers) {
+#pragma unroll 1
   for (int stage = 0; stage < T::kStages; ++stage) {
     barrier_init(barriers.full(stage), 1);
     barrier_init(barriers.empty(stage), T::kWarpgroups);
@@ -486,13 +491,8 @@ __device__ __forceinline__ void init(const Barriers<T>& barriers) {
 inline Shape shape_of(const GemmCall& call) {
   const GemmWeights& w = *call.w;
   const int block = w.type == ElementType::kFp8 ? kBlockBytes : kBlockBytes / 2;
-  const Output output{call.y,
-                      w.features,
-                      w.scales,
-                      call.output == OutputType::kFp8,
-                      call.divisor,
-                      call.divisor_of_group,
-                      call.few.expert_of_pair};
+  const Output output{
+      call.y, w.features, w.scales, call.divisor, call.divisor_of_group, call.few.expert_of_pair};
   return {static_cast<const uint8_t*>(w.data),
           w.groups,
           w.k / block,

@@ -17,15 +17,18 @@ inline constexpr int kCluster = 2;                 // blocks
 inline constexpr int kBlockFeatures = kWarpgroups * kFeatureTile,
                      kClusterFeatures = kCluster * kBlockFeatures;
 inline constexpr int kBand = 8;
-inline constexpr int kWidestTokens = kWideTiles * kTokenStep,
-                     kSums = kWidestTokens / 2;  // of a tile, of a thread
-using WideSums = float[kSums];
+inline constexpr int kWidestTokens = kWideTiles * kTokenStep;
+// Registers for more tokens are there only where little is done to a total: nvcc has to say nothing of
+// serialized instructions.
+__host__ __device__ constexpr int widest_tile(Epilogue epilogue) {
+  return is_gated(epilogue) ? kWidestTokens : kWidestTokens - kTokenStep;
+}
 
 inline constexpr int kWeightBytes = kBlockFeatures * kBlockBytes;
-inline constexpr int kMaxStages = 5;
-// Outputs of a warpgroup go to memory by way of shared memory in pieces of so many tokens.
-inline constexpr int kOutTokens = 96;
-inline constexpr int kOutRowBytes = kFeatureTile * 2;
+__host__ __device__ constexpr int block_bytes(int tokens) { return kWeightBytes + tokens * kBlockBytes; }
+inline constexpr int kMaxBlocks = 12;  // of K, in the ring at once
+// Outputs of a warpgroup go to memory by way of shared memory, kTokenStep tokens at once.
+inline constexpr int kScratchBytes = 2 * kTokenStep * (kFeatureTile * 2 + 16);
 
 struct Shape {
   const uint8_t* weights;  // weight_image.h
@@ -33,29 +36,26 @@ struct Shape {
   const int32_t* token_begin;
   int tokens;  // where there is no token_begin
   int widest;  // tile, in tokens
-  bool mixes_first_group;
+  bool groups_known, mixes_first_group;
   int32_t* next_tile;
   Output output;
 };
 
-// Where K has segments, the totals of those so far lie in shared memory, which leaves room for fewer tokens
-// and a stage less.
+// Where K has segments, the totals of those so far lie in shared memory, which leaves room for fewer tokens.
 inline constexpr int kParkedTokens = 160;
 __host__ __device__ constexpr int tile_tokens(int splits) {
   return splits > 1 ? kParkedTokens : kWidestTokens;
 }
-__host__ __device__ constexpr int stages_of(int splits) { return splits > 1 ? kMaxStages - 1 : kMaxStages; }
-__host__ __device__ constexpr int stage_bytes(int splits) {
-  return kWeightBytes + tile_tokens(splits) * kBlockBytes;
-}
 __host__ __device__ constexpr int scratch_bytes(int splits) {  // of a warpgroup
-  return splits > 1 ? kParkedTokens / 2 * 128 * 4 : kOutTokens * kOutRowBytes;
+  return splits > 1 ? kParkedTokens / 2 * 128 * 4 : kScratchBytes;
 }
-inline constexpr int shared_bytes(int splits) {
-  return 1024 + stages_of(splits) * stage_bytes(splits) + kWarpgroups * scratch_bytes(splits) +
-         2 * kMaxStages * 8 + kMaxStages * 4;
+// What a block has besides Control, and the ring's part of it.
+inline constexpr int kSharedBytes = 226 * 1024;
+__host__ __device__ constexpr int ring_bytes(int splits) {
+  return kSharedBytes - 1024 - kWarpgroups * scratch_bytes(splits);
 }
-static_assert(shared_bytes(1) <= 227 * 1024 - 768 && shared_bytes(2) <= 227 * 1024 - 768);
+static_assert(ring_bytes(1) >= 5 * block_bytes(tile_tokens(1)) &&
+              ring_bytes(2) >= 4 * block_bytes(tile_tokens(2)));
 
 // Tokens of a tile of a group that has so many: equal ones of at most `widest`.
 __host__ __device__ constexpr int width_of(int tokens, int widest) {
@@ -70,10 +70,10 @@ struct Schedule {
 };
 
 struct Place {
-  int group, feature, token;
-  int outputs;  // tokens that the tile writes
-  int tokens;   // that it multiplies: a multiple of 32
-  bool alone;   // no other tile takes its weights
+  int group = 0, feature = 0, token = 0;
+  int outputs = 0;     // tokens that the tile writes
+  int tokens = 0;      // that it multiplies: a multiple of 32
+  bool alone = false;  // no other tile takes its weights
 };
 
 __device__ __forceinline__ int feature_tiles_of(int features) {
@@ -90,6 +90,7 @@ __device__ __forceinline__ void make_schedule(const Shape& shape, Schedule& sche
   __syncthreads();
   if (threadIdx.x > 0) return;
   int tiles = 0;
+#pragma unroll 1
   for (int g = 0; g < shape.groups; ++g) {
     schedule.tile_begin[g] = tiles;
     const int tokens = schedule.token_begin[g + 1] - schedule.token_begin[g];
@@ -111,6 +112,7 @@ __device__ __forceinline__ Place place_of(const Shape& shape, const Schedule& sc
   const int tile = tile_of(shape, schedule, drawn);
   Place at;
   at.group = 0;
+#pragma unroll 1
   while (tile >= schedule.tile_begin[at.group + 1]) ++at.group;
   const int begin = schedule.token_begin[at.group], end = schedule.token_begin[at.group + 1];
   const int width = schedule.width[at.group], feature_tiles = feature_tiles_of(shape.features);

@@ -187,7 +187,9 @@ void Llama4::mixed_experts(const DeviceLayer& w) {
   };
   gemm(mixed(gated(product(gate_up, mixed_in_, nullptr, expert_begin_, rows_), mixed_act_, down)), num_sms_,
        stream_);
-  gemm(mixed(product(down, mixed_act_, update_, expert_begin_, rows_)), num_sms_, stream_);
+  GemmCall call = mixed(product(down, mixed_act_, update_, expert_begin_, rows_));
+  call.groups_known = true;
+  gemm(call, num_sms_, stream_);
   pending_update_ = pending_experts_ = update_;
   pending_places_ = place_of_pair_;
 }

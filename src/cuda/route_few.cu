@@ -26,20 +26,6 @@ __device__ __forceinline__ float dot_of_thread(const RawRow<kVectors>& router, c
   return dot;
 }
 
-// Of the experts not in `taken`, the one with the highest logit, lowest index on ties.
-__device__ __forceinline__ int best_expert(const float* logits, int experts, uint32_t taken) {
-  int best = -1;
-  float highest = 0.0f;
-  for (int e = 0; e < experts; ++e) {
-    const float logit = logits[e];
-    if ((taken >> e & 1) == 0 && (best < 0 || logit > highest)) {
-      best = e;
-      highest = logit;
-    }
-  }
-  return best;
-}
-
 template <int kVectors>
 __global__ void __cluster_dims__(kBlocksARow, 1, 1) __launch_bounds__(kRowThreads)
     add_norm_route_few_kernel(const __grid_constant__ AddNormRoute call,
@@ -87,15 +73,16 @@ __global__ void __cluster_dims__(kBlocksARow, 1, 1) __launch_bounds__(kRowThread
   }
   cluster_sync();  // all have read the residual and written their logits
 
-  const bool stores = static_cast<int>(threadIdx.x / 32) == rank;
-  const int top_k = norm.experts_per_token;
-  uint32_t taken = 0;
+  if (static_cast<int>(threadIdx.x / 32) != rank) return;
+  const int lane = threadIdx.x % 32, top_k = norm.experts_per_token;
+  float logit = lane < call.experts ? logits[lane] : -INFINITY;
+#pragma unroll 1
   for (int k = 0; k < top_k; ++k) {
-    const int best = best_expert(logits, call.experts, taken), pair = row * top_k + k;
-    taken |= 1u << best;
-    const float score = 1.0f / (1.0f + expf(-logits[best]));
-    if (rank == 0 && threadIdx.x == 0) call.expert_of_pair[pair] = best;
-    if (!stores) continue;
+    float highest = logit;
+    const int best = best_lane(highest), pair = row * top_k + k;
+    if (lane == best) logit = -INFINITY;
+    const float score = 1.0f / (1.0f + expf(-highest));
+    if (rank == 0 && lane == 0) call.expert_of_pair[pair] = best;
     Vector scaled[kVectors];
 #pragma unroll
     for (int v = 0; v < kVectors; ++v) {
@@ -105,7 +92,6 @@ __global__ void __cluster_dims__(kBlocksARow, 1, 1) __launch_bounds__(kRowThread
     }
     store_input_row(few.expert_in, pair, column, hidden, scaled, Divisor(scales[best]));
   }
-  if (!stores) return;
   store_input_row(norm.out, row, column, hidden, x, Divisor(norm.out.scale));
   store_residual(norm, row, column, residual);
 }

@@ -38,18 +38,8 @@ __device__ __forceinline__ void choose_experts(const AddNormRoute& call, int row
   const int lane = threadIdx.x % 32, top_k = call.norm.experts_per_token;
 #pragma unroll 1
   for (int choice = 0; choice < top_k; ++choice) {
-    int best = lane;
     float highest = logit;
-#pragma unroll
-    for (int lanes = 16; lanes > 0; lanes /= 2) {
-      const float other = __shfl_xor_sync(~0u, highest, lanes);
-      const int other_best = __shfl_xor_sync(~0u, best, lanes);
-      if (other > highest || (other == highest && other_best < best)) {
-        highest = other;
-        best = other_best;
-      }
-    }
-    best = __shfl_sync(~0u, best, 0);
+    const int best = best_lane(highest);
     if (lane == 0) store_choice(call, row * top_k + choice, best, highest);
     if (lane == best) logit = -INFINITY;
   }
@@ -237,10 +227,12 @@ __device__ __forceinline__ void copy_router(const AddNormRoute& call, int vector
   const auto bytes_of = [&](int v) { return 2 * max(0, min(32 * kVector, hidden - first - v * kRowStep)); };
   if (threadIdx.x == 0) {
     int bytes = 0;
+#pragma unroll 1
     for (int v = 0; v < vectors; ++v) bytes += bytes_of(v);
     barrier_arrive_expecting(full, call.experts * bytes);
   }
   const int warps = static_cast<int>(blockDim.x / 32);  // each starts a few: a lane at a time can
+#pragma unroll 1
   for (int i = threadIdx.x % 32 * warps + threadIdx.x / 32; i < call.experts * vectors; i += blockDim.x) {
     const int expert = i / vectors, v = i % vectors;
     if (bytes_of(v) == 0) continue;
@@ -271,6 +263,7 @@ __global__ void __launch_bounds__(kMaxWarps * 32, kVectors* kRows > 6 ? 1 : 2)
   RouteWarp<kVectors, kRows> rows(call, router, shared_address(&router_full), inboxes[warp]);
   wait_for_previous();
   const int clusters = static_cast<int>(gridDim.x) / kBlocksARow, step = clusters * warps * kRows;
+#pragma unroll 1
   for (int first = (static_cast<int>(blockIdx.x) / kBlocksARow * warps + warp) * kRows;
        first < call.norm.rows; first += step) {
     rows.route(first, first + step);

@@ -90,6 +90,21 @@ __device__ __forceinline__ float warp_sum(float x) {
   return x;
 }
 
+// The lane with the highest value, the lowest of equals; `highest` becomes that value.
+__device__ __forceinline__ int best_lane(float& highest) {
+  int best = static_cast<int>(threadIdx.x % 32);
+#pragma unroll
+  for (int lanes = 16; lanes > 0; lanes /= 2) {
+    const float other = __shfl_xor_sync(~0u, highest, lanes);
+    const int other_best = __shfl_xor_sync(~0u, best, lanes);
+    if (other > highest || (other == highest && other_best < best)) {
+      highest = other;
+      best = other_best;
+    }
+  }
+  return __shfl_sync(~0u, best, 0);
+}
+
 // Sum over the block, the same in every thread. Call it by all threads; `scratch` [kRowThreads / 32] of
 // shared memory may be used again after a barrier more.
 __device__ __forceinline__ float block_sum(float x, float* scratch) {

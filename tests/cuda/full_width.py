@@ -54,10 +54,14 @@ def shape(small):
 
 
 def samples(config):
-    """Within a chunk; across the edge in the prompt; across the edge while decoding."""
+    """Within a chunk; across the edge in the prompt; across the edge while decoding.
+
+    Of 1152 decoded tokens the error's median is good to 4 %; of 144 it was to 10 %, half of what is allowed.
+    """
     chunk = config["attention_chunk_size"]
-    return [Sample("short", 700 if chunk > 1000 else 100, 64), Sample("past the edge", chunk * 9000 // 8192, 32),
-            Sample("decode over the edge", chunk - 12, 48)]
+    short, some = (700, 64) if chunk > 1000 else (100, 8)
+    return [Sample("short", short, 8 * some), Sample("past the edge", chunk * 9000 // 8192, 4 * some),
+            Sample("decode over the edge", chunk - 12, 6 * some)]
 
 
 # --- the checkpoint
@@ -308,7 +312,7 @@ def compare(checkpoint, rounding, answers):
     prompt = quantiles(torch.cat([e[:n] for e, n in zip(ours, begins)]))
     decoded = quantiles(torch.cat([e[n:] for e, n in zip(ours, begins)]))
     past = [quantiles(torch.cat([e[config["attention_chunk_size"]:] for e in errors])) for errors in (ours, control)]
-    # Few tokens are decoded or lie past the edge: only their medians are held to the bound.
+    # Few tokens are decoded or lie past the edge, too few for more than their medians.
     ok = True
     for name, errors, checked in (("prompts", prompt, len(QUANTILES)), ("decoded", decoded, 1),
                                   ("past the edge", past[0], 1)):
