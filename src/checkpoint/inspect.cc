@@ -144,7 +144,8 @@ void report_plan(Report& report, const Description& description, Binding& bindin
   report.line("\nMemory plan in this machine's memory, bf16 KV cache, %lld tokens a sequence",
               static_cast<long long>(options.max_model_len));
   try {
-    report.text(model::plan_memory(model, options).table());
+    const model::MemoryPlan plan = model::plan_memory(model, options);
+    report.text(plan.table() + plan.kv_text() + "\n");
   } catch (const StartupError& error) {
     report.text(std::string(error.what()) + "\n");
   }

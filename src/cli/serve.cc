@@ -22,6 +22,8 @@
 namespace outrider::cli {
 namespace {
 
+constexpr double kGiB = 1 << 30;
+
 using Clock = std::chrono::steady_clock;
 using TokenizerPtr = std::shared_ptr<const tokenizer::Tokenizer>;
 
@@ -75,13 +77,12 @@ std::unique_ptr<sampling::GrammarCompiler> make_grammar_compiler(const Tokenizer
 void log_defaults(const config::ServeOptions& options, const model::GenerationDefaults& defaults) {
   const std::string text = sampling_text(defaults);
   if (text.empty()) return;
+  const std::string line = "Using default chat sampling params from model: " + text + ", for completions too";
   if (options.generation_config == "auto") {
-    log::warning(
-        "Sampling defaults come from the model's generation_config.json; --generation-config vllm ignores "
-        "it");
+    log::warning(line + "; --generation-config vllm ignores the model's generation_config.json");
+  } else {
+    log::info(line);
   }
-  log::info("Using default chat sampling params from model: " + text);
-  log::info("Using default completion sampling params from model: " + text);
 }
 
 // Of which the web page says how near its figures come.
@@ -103,7 +104,6 @@ void log_ready(const server::Server& server, const config::ServeOptions& options
                           : "unix:" + options.uds;
   log::info("Starting Outrider API server 0 on " + address);
   log::plain(fmt::format("INFO:     Started server process [{}]", getpid()));
-  log::plain("INFO:     Waiting for application startup.");
   log::plain("INFO:     Application startup complete.");
 }
 

@@ -12,13 +12,6 @@
 namespace outrider::cli {
 namespace {
 
-std::string grouped(int64_t value) {
-  std::string text = std::to_string(value);
-  for (int64_t at = static_cast<int64_t>(text.size()) - 3; at > 0; at -= 3)
-    text.insert(static_cast<size_t>(at), ",");
-  return text;
-}
-
 model::Model load_model(const config::ServeOptions& options, const ModelLocation& location,
                         const Device& device) {
   checkpoint::LoadOptions load;
@@ -30,16 +23,6 @@ model::Model load_model(const config::ServeOptions& options, const ModelLocation
   load.seed = static_cast<uint64_t>(options.seed.value_or(0));
   load.write_dummy = !device.is_gpu;
   return checkpoint::load(location.folder.string(), load);
-}
-
-void log_plan(const model::Model& model, const model::MemoryPlan& plan, const Device& device) {
-  log::info(plan.table());
-  const int64_t pool = plan.kv.page_bytes(model.config) * plan.kv.num_blocks;
-  log::info(fmt::format("Available KV cache memory: {:.2f} GiB", static_cast<double>(pool) / kGiB));
-  log::info(
-      fmt::format("{} KV cache size: {} tokens", device.is_gpu ? "GPU" : "CPU", grouped(plan.kv_tokens)));
-  log::info(fmt::format("Maximum concurrency for {} tokens per request: {:.2f}x", grouped(plan.max_model_len),
-                        plan.max_concurrency));
 }
 
 }  // namespace
@@ -66,7 +49,8 @@ model::MemoryPlan plan_memory(const config::ServeOptions& options, const model::
                               const Device& device) {
   const int64_t max_model_len = resolve_max_model_len(options, model.config);
   model::MemoryPlan plan = model::plan_memory(model, memory_options(options, device, model, max_model_len));
-  log_plan(model, plan, device);
+  log::info(plan.table());
+  log::info((device.is_gpu ? "GPU " : "CPU ") + plan.kv_text());
   return plan;
 }
 

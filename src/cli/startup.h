@@ -15,8 +15,6 @@
 
 namespace outrider::cli {
 
-inline constexpr double kGiB = 1 << 30;  // for log lines
-
 void configure_log(const config::ServeOptions& options);
 
 // Reads weights and tokenizer at the same time. Throws StartupError.

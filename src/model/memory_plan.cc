@@ -20,6 +20,13 @@ int64_t saturating_add(int64_t a, int64_t b) {
   return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
 }
 
+std::string grouped(int64_t value) {
+  std::string text = std::to_string(value);
+  for (int64_t at = static_cast<int64_t>(text.size()) - 3; at > 0; at -= 3)
+    text.insert(static_cast<size_t>(at), 1, ',');
+  return text;
+}
+
 std::string size_text(int64_t bytes) {
   char text[32];
   if (bytes >= int64_t{1} << 30)
@@ -177,12 +184,17 @@ std::string MemoryPlan::table() const {
   };
   for (const PlanRow& r : rows) row(r.name, r.bytes);
   row("total", total_bytes);
-  std::snprintf(line, sizeof line, "KV cache: %d pages of %d positions x %d layers, %lld tokens; ",
-                kv.num_blocks, kv.block_size, kv.layers_per_group, static_cast<long long>(kv_tokens));
-  text += line;
-  std::snprintf(line, sizeof line, "%.2f sequences of %lld tokens at once\n", max_concurrency,
-                static_cast<long long>(max_model_len));
-  return text + line;
+  return text;
+}
+
+std::string MemoryPlan::kv_text() const {
+  char text[240];
+  std::snprintf(text, sizeof text,
+                "KV cache size: %s tokens (%s pages of %d positions x %d layers). "
+                "Maximum concurrency for %s tokens per request: %.2fx",
+                grouped(kv_tokens).c_str(), grouped(kv.num_blocks).c_str(), kv.block_size,
+                kv.layers_per_group, grouped(max_model_len).c_str(), max_concurrency);
+  return text;
 }
 
 }  // namespace outrider::model

@@ -60,7 +60,10 @@ struct MemoryPlan {
   // Sequences of max_model_len tokens that the pool holds at once, and their tokens.
   double max_concurrency = 0.0;
   int64_t kv_tokens = 0;
-  std::string table() const;  // for the log and `outrider inspect`
+
+  // For the log and `outrider inspect`.
+  std::string table() const;   // a row a line, then their total
+  std::string kv_text() const;  // one line, in vLLM's words: "KV cache size: 3,995,318 tokens (...). Maximum ..."
 };
 
 KvGeometry make_kv_geometry(const LlamaConfig& config, int block_size, KvDtype dtype);

@@ -84,7 +84,7 @@ struct Server::Impl {
   tcp::endpoint resolve();
   void open_acceptor(const Protocol::endpoint& endpoint, const std::string& name);
   void fill_cache_config(const engine::Engine& engine);
-  void print_routes() const;
+  void log_routes() const;
   void accept();
   void begin_drain(Seconds deadline);
   void watch_drain(engine::Clock::time_point deadline);
@@ -200,13 +200,16 @@ void Server::Impl::fill_cache_config(const engine::Engine& engine) {
   service.metrics->set_cache_config(labels);
 }
 
-void Server::Impl::print_routes() const {
-  log::info("Available routes are:");
+void Server::Impl::log_routes() const {
+  if (!log::enabled(log::Level::kDebug)) return;
+  std::string line = "Available routes are:";
+  const char* separator = " ";
   for (const Route& route : all_routes()) {
-    if (is_served(route, service.options)) {
-      log::info(std::string("Route: ") + route.path + ", Methods: " + route.methods);
-    }
+    if (!is_served(route, service.options)) continue;
+    line += std::string(separator) + route.path + " (" + route.methods + ")";
+    separator = ", ";
   }
+  log::debug(line);
 }
 
 void Server::start(std::shared_ptr<engine::Engine> engine,
@@ -224,7 +227,7 @@ void Server::start(std::shared_ptr<engine::Engine> engine,
   error_code error;
   impl.acceptor.listen(impl.service.options.backlog, error);
   if (error) throw StartupError("cannot listen: " + error.message());
-  impl.print_routes();
+  impl.log_routes();
   impl.watch_signals();
   impl.watch_engine();
   if (impl.tls_files) impl.watch_certificates();
@@ -313,7 +316,9 @@ void Server::Impl::log_stats() {
 void Server::Impl::begin_drain(Seconds deadline) {
   if (draining) return;
   draining = true;
-  log::info("Shutting down FastAPI HTTP server.");
+  char seconds[32];
+  std::snprintf(seconds, sizeof seconds, "%g", deadline.count());
+  log::info(std::string("Shutting down: what runs has ") + seconds + " s to end; another signal ends it at once.");
   close_acceptor();
   connections.drain();
   watch_drain(engine::Clock::now() + std::chrono::duration_cast<engine::Clock::duration>(deadline));
