@@ -57,6 +57,19 @@ HWY_INLINE void store_outputs(VF value, int row, int rows, float* y) {
   }
 }
 
+// Sums of chains that begin at row panel * kPanelRows of W, to the rows of y they belong to.
+template <int kRows, int kChains>
+HWY_INLINE void store_sums(const VF (*acc)[kRows], VF scale, int panel, int rows, float* y) {
+  OUTRIDER_UNROLL
+  for (int c = 0; c < kChains; ++c) {
+    OUTRIDER_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      store_outputs(hn::Mul(acc[c][r], scale), (panel + c / kVecs) * kPanelRows + (c % kVecs) * kLanes, rows,
+                    y + int64_t{r} * rows);
+    }
+  }
+}
+
 template <class Codec, int kRows, int kPanels>
 HWY_INLINE void direct_panels(const MatmulJob& job, int panel, const float* x, float* y) {
   constexpr int kChains = kPanels * kVecs;
@@ -110,15 +123,7 @@ HWY_INLINE void direct_panels(const MatmulJob& job, int panel, const float* x, f
       }
     }
   }
-  const VF scale = hn::Set(DF(), job.scale * kUnitOfSums<Codec>);
-  OUTRIDER_UNROLL
-  for (int c = 0; c < kChains; ++c) {
-    OUTRIDER_UNROLL
-    for (int r = 0; r < kRows; ++r) {
-      store_outputs(hn::Mul(acc[c][r], scale), (panel + c / kVecs) * kPanelRows + (c % kVecs) * kLanes,
-                    w.rows, y + int64_t{r} * w.rows);
-    }
-  }
+  store_sums<kRows, kChains>(acc, hn::Set(DF(), job.scale * kUnitOfSums<Codec>), panel, w.rows, y);
 }
 
 // Panels from `panel` to `end`, as many at once as are left: one chain of multiply-adds would wait for each.
