@@ -62,8 +62,9 @@ struct MemoryPlan {
   int64_t kv_tokens = 0;
 
   // For the log and `outrider inspect`.
-  std::string table() const;   // a row a line, then their total
-  std::string kv_text() const;  // one line, in vLLM's words: "KV cache size: 3,995,318 tokens (...). Maximum ..."
+  std::string table() const;  // a row a line, then their total
+  std::string kv_text()
+      const;  // one line, in vLLM's words: "KV cache size: 3,995,318 tokens (...). Maximum ..."
 };
 
 KvGeometry make_kv_geometry(const LlamaConfig& config, int block_size, KvDtype dtype);

@@ -318,7 +318,8 @@ void Server::Impl::begin_drain(Seconds deadline) {
   draining = true;
   char seconds[32];
   std::snprintf(seconds, sizeof seconds, "%g", deadline.count());
-  log::info(std::string("Shutting down: what runs has ") + seconds + " s to end; another signal ends it at once.");
+  log::info(std::string("Shutting down: what runs has ") + seconds +
+            " s to end; another signal ends it at once.");
   close_acceptor();
   connections.drain();
   watch_drain(engine::Clock::now() + std::chrono::duration_cast<engine::Clock::duration>(deadline));

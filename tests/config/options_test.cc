@@ -1,11 +1,6 @@
-// The table as a whole, what each tier does, the environment, rules over several options, and help.
-#include <fstream>
-#include <iterator>
+// The table as a whole, what each tier does, defaults by device, and rules over several options.
 #include <set>
 
-#include "config/compilation.h"
-#include "config/environment.h"
-#include "config/help.h"
 #include "config/table.h"
 #include "config/tests_config.h"
 #include "config/value.h"
@@ -14,11 +9,9 @@ namespace outrider::config {
 namespace {
 
 using testing::ElementsAre;
-using testing::EndsWith;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
-using testing::StartsWith;
 
 std::vector<const Option*> all_options() {
   std::vector<const Option*> options;
@@ -27,8 +20,6 @@ std::vector<const Option*> all_options() {
   }
   return options;
 }
-
-std::string help_of_serve(const std::string& topic) { return command_help(serve_table(), topic); }
 
 std::string full_name(const Option& option) { return "--" + std::string(option.name); }
 
@@ -159,182 +150,6 @@ TEST(Table, EveryFieldTakesItsValue) {
   EXPECT_EQ(options.quantization, "");
 }
 
-TEST(Environment, VariablesStandForOptions) {
-  const ServeOptions options = parse_serve({}, {{"VLLM_API_KEY", "k"},
-                                                {"VLLM_LOGGING_LEVEL", "DEBUG"},
-                                                {"VLLM_LOGGING_PREFIX", "p "},
-                                                {"VLLM_LOGGING_STREAM", "ext://sys.stderr"},
-                                                {"VLLM_SERVER_DEV_MODE", "1"},
-                                                {"VLLM_HTTP_TIMEOUT_KEEP_ALIVE", "9"},
-                                                {"VLLM_ALLOW_LONG_MAX_MODEL_LEN", "1"},
-                                                {"VLLM_CPU_KVCACHE_SPACE", "2"},
-                                                {"OMP_NUM_THREADS", "3,1"}});
-  EXPECT_THAT(options.api_key, ElementsAre("k"));
-  EXPECT_EQ(options.log_level, "DEBUG");
-  EXPECT_EQ(options.log_prefix, "p ");
-  EXPECT_EQ(options.log_stream, "stderr");
-  EXPECT_TRUE(options.dev_mode);
-  EXPECT_EQ(options.http_timeout_keep_alive, 9.0);
-  EXPECT_TRUE(options.allow_long_max_model_len);
-  EXPECT_EQ(options.kv_cache_memory_bytes, int64_t{2} << 30);
-  EXPECT_EQ(options.threads, 3);
-  EXPECT_THAT(options.warnings, IsEmpty());
-}
-
-TEST(Environment, KubernetesAndQuietVariablesAreNotThePort) {
-  const ServeOptions options = parse_serve(
-      {}, {{"VLLM_PORT", "tcp://10.0.0.1:80"}, {"VLLM_HOST_IP", "1.2.3.4"}, {"VLLM_USE_V1", "1"}});
-  EXPECT_EQ(options.port, 8000);
-  EXPECT_EQ(options.host, "127.0.0.1");
-  EXPECT_THAT(options.warnings, IsEmpty());
-}
-
-TEST(Environment, TheRecipesSwitchesAreAnsweredInALineEachAndCheckedAsVllmWould) {
-  const ServeOptions options =
-      parse_serve({}, {{"VLLM_FLASHINFER_ALLREDUCE_FUSION_THRESHOLDS_MB", R"({"2":32,"4":32,"8":8})"},
-                       {"VLLM_USE_FLASHINFER_MOE_FP8", "1"},
-                       {"VLLM_USE_FLASHINFER_MOE_FP4", "1"},
-                       {"VLLM_FLASHINFER_MOE_BACKEND", "latency"}});
-  EXPECT_THAT(options.warnings, IsEmpty());
-  EXPECT_THAT(options.notes, ElementsAre(StartsWith("VLLM_USE_FLASHINFER_MOE_FP8=1: "),
-                                         StartsWith("VLLM_USE_FLASHINFER_MOE_FP4=1: "),
-                                         StartsWith("VLLM_FLASHINFER_MOE_BACKEND=latency: "),
-                                         HasSubstr("one device has nothing to reduce")));
-  EXPECT_EQ(parse_serve({}, {{"VLLM_FLASHINFER_MOE_BACKEND", "throughput"}}).notes.size(), 1u);
-  EXPECT_THAT(parse_serve({}, {{"VLLM_FLASHINFER_MOE_BACKEND", ""}}).notes, IsEmpty());
-  const std::pair<const char*, const char*> wrong[] = {
-      {"VLLM_FLASHINFER_MOE_BACKEND", "fast"},
-      {"VLLM_USE_FLASHINFER_MOE_FP8", "yes"},
-      {"VLLM_FLASHINFER_ALLREDUCE_FUSION_THRESHOLDS_MB", "{'2':32}"},
-      {"VLLM_FLASHINFER_ALLREDUCE_FUSION_THRESHOLDS_MB", "[32]"},
-      {"VLLM_FLASHINFER_ALLREDUCE_FUSION_THRESHOLDS_MB", R"({"2":"32"})"},
-  };
-  for (const auto& [name, value] : wrong) {
-    expect_usage_error(
-        [&] {
-          parse_serve({}, {{name, value}});
-        },
-        std::string(name) + "=" + value + ": expected ");
-  }
-}
-
-TEST(CompilationConfig, EachKeyIsAnsweredInOneLine) {
-  const ServeOptions options = parse_serve(
-      {"--compilation-config",
-       R"({"pass_config":{"enable_fi_allreduce_fusion":true,"enable_attn_fusion":true,"enable_noop":true},)"
-       R"("custom_ops":["+quant_fp8","+rms_norm"],"cudagraph_mode":"FULL_DECODE_ONLY","splitting_ops":[]})"},
-      {});
-  EXPECT_THAT(options.warnings, IsEmpty());
-  EXPECT_THAT(
-      options.notes,
-      ElementsAre("--compilation-config: on a GPU whole decode steps of few rows are CUDA graphs: "
-                  "cudagraph_mode; always so: pass_config.enable_attn_fusion, pass_config.enable_noop; one "
-                  "device has nothing to reduce: pass_config.enable_fi_allreduce_fusion; nothing is compiled "
-                  "at start-up: custom_ops, splitting_ops"));
-  EXPECT_THAT(parse_serve({"--compilation-config", "{}"}, {}).notes, IsEmpty());
-}
-
-TEST(CompilationConfig, EveryKeyOfTheTableIsAccepted) {
-  for (const auto& [key, use] : compilation_keys()) {
-    EXPECT_NE(use, "");
-    EXPECT_THAT(parse_serve({"--compilation-config." + key, "null"}, {}).notes,
-                ElementsAre(EndsWith(": " + key)));
-  }
-}
-
-TEST(CompilationConfig, TheLineOfAGraphModeFollowsItsValue) {
-  const std::map<std::string, const char*> lines = {
-      {"cudagraph_mode=NONE", "no CUDA graphs: cudagraph_mode"},
-      {"use_cudagraph=false", "no CUDA graphs: use_cudagraph"},
-      {"cudagraph_mode=PIECEWISE", "no step is cut into pieces"},
-      {"cudagraph_mode=FULL_AND_PIECEWISE", "no step is cut into pieces"},
-      {"full_cuda_graph=true", "whole decode steps of few rows are CUDA graphs: full_cuda_graph"},
-      {"cudagraph_mode=FULL", "whole decode steps of few rows are CUDA graphs: cudagraph_mode"},
-  };
-  for (const auto& [key, line] : lines) {
-    EXPECT_THAT(parse_serve({"-O." + key}, {}).notes, ElementsAre(HasSubstr(line))) << key;
-  }
-}
-
-std::optional<std::vector<int>> rows_of(const std::vector<std::string>& words) {
-  return graph_rows(parse_serve(words, {}));
-}
-
-TEST(GraphRows, WithoutAWordTheDeviceDecides) {
-  EXPECT_EQ(rows_of({}), std::nullopt);
-  EXPECT_EQ(rows_of({"-O.cudagraph_mode=FULL"}), std::nullopt);
-  EXPECT_EQ(rows_of({"-O.cudagraph_capture_sizes=null", "-O.use_cudagraph=true"}), std::nullopt);
-}
-
-TEST(GraphRows, AreNoneWhereStepsAreToBeEager) {
-  const std::vector<int> none;
-  EXPECT_EQ(rows_of({"--enforce-eager"}), none);
-  EXPECT_EQ(rows_of({"--enforce-eager", "--cuda-graph-sizes", "8"}), none);
-  EXPECT_EQ(rows_of({"-O.cudagraph_mode=NONE", "-O.cudagraph_capture_sizes=[1,2]"}), none);
-  EXPECT_EQ(rows_of({"-O.use_cudagraph=false"}), none);
-}
-
-TEST(GraphRows, SeveralSizesAreTakenAsGiven) {
-  EXPECT_EQ(rows_of({"--cudagraph-capture-sizes", "1", "2", "6"}), (std::vector<int>{1, 2, 6}));
-  EXPECT_EQ(rows_of({"-O", R"({"cudagraph_capture_sizes":[4]})"}), (std::vector<int>{4}));
-  EXPECT_EQ(rows_of({"--cuda-graph-sizes", "1", "9", "--max-cudagraph-capture-size", "8"}),
-            (std::vector<int>{1}));
-}
-
-TEST(GraphRows, OneNumberStandsForVllmsRowOfSizes) {
-  EXPECT_EQ(rows_of({"--cuda-graph-sizes", "30"}), (std::vector<int>{1, 2, 4, 8, 16, 24}));
-  EXPECT_EQ(rows_of({"--cuda-graph-sizes", "3"}), (std::vector<int>{1, 2}));
-  EXPECT_EQ(rows_of({"--max-cudagraph-capture-size", "16"}), (std::vector<int>{1, 2, 4, 8, 16}));
-  EXPECT_EQ(rows_of({"-O.max_cudagraph_capture_size=4"}), (std::vector<int>{1, 2, 4}));
-}
-
-TEST(GraphRows, TwiceGivenAreRefusedAsVllmDoes) {
-  expect_usage_error(
-      [] {
-        rows_of({"--cuda-graph-sizes", "8", "-O.cudagraph_capture_sizes=[1]"});
-      },
-      "cudagraph_capture_sizes and compilation_config.cudagraph_capture_sizes are mutually exclusive");
-}
-
-TEST(Environment, UnknownVariablesWarnWithTheNearestName) {
-  EXPECT_THAT(parse_serve({}, {{"VLLM_LOGGING_LEVLE", "x"}}).warnings,
-              ElementsAre("Unknown vLLM environment variable detected: VLLM_LOGGING_LEVLE (did you mean "
-                          "VLLM_LOGGING_LEVEL?)"));
-  EXPECT_THAT(parse_serve({}, {{"OTHER", "x"}, {"VLLMX", "y"}}).warnings, IsEmpty());
-}
-
-TEST(Environment, UnknownAttentionBackendWarnsAndKnownOnesDoNot) {
-  EXPECT_THAT(parse_serve({}, {{"VLLM_ATTENTION_BACKEND", "FLASHINFER"}}).warnings, IsEmpty());
-  EXPECT_THAT(parse_serve({}, {{"VLLM_ATTENTION_BACKEND", "FLUSHINFER"}}).warnings,
-              ElementsAre(HasSubstr("FLUSH")));
-}
-
-TEST(Environment, ValuesThatCannotBeHonouredAreErrorsNamingTheVariable) {
-  expect_usage_error([] { parse_serve({}, {{"VLLM_USE_V1", "0"}}); }, "VLLM_USE_V1=0");
-  expect_usage_error(
-      [] {
-        parse_serve({}, {{"VLLM_SERVER_DEV_MODE", "maybe"}});
-      },
-      "VLLM_SERVER_DEV_MODE=maybe");
-  expect_usage_error(
-      [] {
-        parse_serve({}, {{"VLLM_HTTP_TIMEOUT_KEEP_ALIVE", "x"}});
-      },
-      "VLLM_HTTP_TIMEOUT_KEEP_ALIVE: argument --http-timeout-keep-alive: invalid float value: 'x'");
-  expect_usage_error(
-      [] {
-        parse_serve({}, {{"VLLM_CPU_KVCACHE_SPACE", "lots"}});
-      },
-      "VLLM_CPU_KVCACHE_SPACE: ");
-}
-
-TEST(Environment, EveryVariableStandsForAnOptionThatExists) {
-  for (const auto& [name, use] : environment_variables()) {
-    if (use.rfind("--", 0) != 0) continue;
-    EXPECT_NE(serve_table().by_name(use.substr(2, use.find(',') - 2)), nullptr) << name;
-  }
-}
-
 TEST(DeviceDefaults, AreVllmsByMemoryOfTheDevice) {
   ServeOptions cpu = parse_serve({}, {});
   apply_device_defaults(cpu, 0);
@@ -401,32 +216,6 @@ TEST(NonDefaultArgs, InvalidUtf8IsPrintable) {
   const ServeOptions options = parse_serve({"m\xff", "--hf-overrides.a", "\xfe"}, {});
   EXPECT_THAT(print_config(options), HasSubstr("model: \"m\xEF\xBF\xBD\""));
   EXPECT_NE(non_default_args(options), "");
-}
-
-TEST(Help, OverviewIsShortAndTellsHowToSeeMore) {
-  const std::string text = help_of_serve("");
-  EXPECT_THAT(text, HasSubstr("usage: outrider serve [model] [options]\n"));
-  EXPECT_THAT(text, HasSubstr("--help=listgroup"));
-  EXPECT_LT(std::count(text.begin(), text.end(), '\n'), 90);
-}
-
-TEST(Help, GroupsKeywordsAndAll) {
-  EXPECT_THAT(help_of_serve("listgroup"), HasSubstr("--help=scheduler"));
-  EXPECT_THAT(help_of_serve("scheduler"), HasSubstr("--max-num-seqs INT"));
-  EXPECT_THAT(help_of_serve("scheduler"), Not(HasSubstr("--port")));
-  EXPECT_THAT(help_of_serve("max_num"), HasSubstr("--max-num-batched-tokens SIZE"));
-  EXPECT_THAT(help_of_serve("-tp"), HasSubstr("--tensor-parallel-size, -tp INT"));
-  EXPECT_THAT(help_of_serve("no such word"), HasSubstr("No option mentions"));
-  const std::string all = help_of_serve("all");
-  for (const Option* option : all_options()) EXPECT_THAT(all, HasSubstr("\n  " + full_name(*option)));
-  EXPECT_EQ(help_of_serve("page"), all);
-}
-
-TEST(Help, DocumentationIsWhatTheTableSays) {
-  std::ifstream file(std::string(OUTRIDER_SOURCE_DIR) + "/docs/options.md");
-  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  EXPECT_EQ(text == help_of_serve("markdown"), true)
-      << "run: outrider serve --help=markdown > docs/options.md";
 }
 
 }  // namespace
