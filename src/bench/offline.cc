@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "base/error.h"
-#include "chat/llama4_chat.h"
+#include "chat/python_json.h"
 #include "engine/output_text.h"
 
 namespace outrider::bench {

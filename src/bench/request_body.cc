@@ -1,6 +1,6 @@
 #include "bench/request_body.h"
 
-#include "chat/llama4_chat.h"
+#include "chat/python_json.h"
 
 namespace outrider::bench {
 namespace {

@@ -15,7 +15,7 @@
 #include "bench/progress.h"
 #include "bench/report.h"
 #include "bench/schedule.h"
-#include "chat/llama4_chat.h"
+#include "chat/python_json.h"
 
 namespace outrider::bench {
 namespace {

@@ -19,7 +19,7 @@
 #include "bench/schedule.h"
 #include "bench/server_process.h"
 #include "bench/sweep_plot.h"
-#include "chat/llama4_chat.h"
+#include "chat/python_json.h"
 
 namespace outrider::bench {
 namespace {

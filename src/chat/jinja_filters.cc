@@ -5,12 +5,12 @@
 #include <cmath>
 #include <map>
 
+#include "base/json_string.h"
 #include "base/python_float.h"
 #include "base/text.h"
 #include "base/utf8.h"
 #include "chat/jinja_builtins.h"
 #include "chat/jinja_text.h"
-#include "chat/python_json.h"
 
 namespace outrider::chat::jinja {
 namespace {
@@ -76,7 +76,7 @@ void append_json(std::string& out, const Value& value, int indent, int depth, bo
   };
   if (value.is_string()) {
     budget.spend_bytes(value.string()->size());
-    append_python_string(out, *value.string(), ensure_ascii);
+    append_json_string(out, *value.string(), ensure_ascii);
   } else if (const List* list = value.list()) {
     out += '[';
     for (size_t i = 0; i < list->items.size(); ++i) {
@@ -96,12 +96,12 @@ void append_json(std::string& out, const Value& value, int indent, int depth, bo
       separate(i == 0);
       const Value& key = items[i].first;
       const bool is_word = key.is_none() || key.is_bool();
-      append_python_string(out,
-                           is_word ? (key.is_none() ? "null"
-                                      : key.truth() ? "true"
-                                                    : "false")
-                                   : key.text(),
-                           ensure_ascii);
+      append_json_string(out,
+                         is_word ? (key.is_none() ? "null"
+                                    : key.truth() ? "true"
+                                                  : "false")
+                                 : key.text(),
+                         ensure_ascii);
       out += ": ";
       append_json(out, items[i].second, indent, depth + 1, ensure_ascii, sort_keys, budget);
     }

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/python_repr.h"
 #include "chat/jinja_builtins.h"
 
 namespace outrider::chat::jinja {
@@ -104,7 +105,7 @@ Integer length_of(const Value& sequence) {
 Value undefined_item(const Value& object, const Value& key) {
   if (key.is_string()) {
     return Undefined{std::string("'") + (object.dict() != nullptr ? "dict" : object.type_name()) +
-                     " object' has no attribute " + string_repr(key.string()->substr(0, 100))};
+                     " object' has no attribute " + python_string(key.string()->substr(0, 100))};
   }
   return Undefined{std::string(object.type_name()) + " object has no element " + key.repr().substr(0, 100)};
 }

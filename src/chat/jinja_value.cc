@@ -4,9 +4,9 @@
 #include <cmath>
 
 #include "base/python_float.h"
+#include "base/python_repr.h"
 #include "base/text.h"
 #include "base/utf8.h"
-#include "chat/python_json.h"
 
 namespace outrider::chat::jinja {
 namespace {
@@ -32,12 +32,6 @@ std::string float_text(double value) {
   if (std::isnan(value)) return "nan";
   if (std::isinf(value)) return value < 0 ? "-inf" : "inf";
   return python_float(value);
-}
-
-// What Python's repr does not print as it is, as far as it matters in practice.
-bool is_printable(uint32_t c) {
-  return c >= 0x20 && !(c >= 0x7F && c <= 0xA0) && c != 0xAD && !(c >= 0x2000 && c <= 0x200F) &&
-         !(c >= 0x2028 && c <= 0x202F) && c != 0x3000 && c != 0xFEFF;
 }
 
 void append_reprs(std::string& out, const std::vector<Value>& items) {
@@ -175,7 +169,7 @@ std::string Value::repr() const {
   if (is_bool()) return truth() ? "True" : "False";
   if (is_integer()) return integer_text(integer());
   if (is_float()) return float_text(number());
-  if (is_string()) return string_repr(*string());
+  if (is_string()) return python_string(*string());
   check_weight(*this);
   std::string out;
   if (const List* items = list()) {
@@ -249,28 +243,6 @@ Value* Namespace::find(std::string_view name) {
     if (own == name) return &value;
   }
   return nullptr;
-}
-
-std::string string_repr(std::string_view text) {
-  const bool single = text.find('\'') != std::string_view::npos && text.find('"') == std::string_view::npos;
-  const char quote = single ? '"' : '\'';
-  std::string out(1, quote);
-  while (!text.empty()) {
-    const Utf8Step step = utf8_step(text);
-    const uint32_t c = step.code_point;
-    if (c == static_cast<uint32_t>(quote) || c == '\\') {
-      out += {'\\', static_cast<char>(c)};
-    } else if (c == '\n' || c == '\t' || c == '\r') {
-      out += {'\\', c == '\n' ? 'n' : c == '\t' ? 't' : 'r'};
-    } else if (!is_printable(c)) {
-      out += c < 0x100 ? "\\x" : "\\u";
-      append_hex(out, c, c < 0x100 ? 2 : 4);
-    } else {
-      append_utf8(out, c);
-    }
-    text.remove_prefix(step.length);
-  }
-  return out + quote;
 }
 
 std::string integer_text(Integer value) {

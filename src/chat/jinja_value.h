@@ -144,8 +144,6 @@ struct Loop {
   bool asked_changed = false;
 };
 
-// Python's literal of a string.
-std::string string_repr(std::string_view text);
 std::string integer_text(Integer value);
 
 // Code points of a UTF-8 text.

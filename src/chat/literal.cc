@@ -5,9 +5,9 @@
 #include <cstdint>
 #include <unordered_map>
 
+#include "base/json_string.h"
 #include "base/python_float.h"
 #include "base/utf8.h"
-#include "chat/python_json.h"
 
 namespace outrider::chat {
 namespace {
@@ -23,7 +23,7 @@ void append_members(const std::vector<Member>& members, bool ensure_ascii, std::
   out += '{';
   for (const Member& member : members) {
     if (&member != members.data()) out += ", ";
-    append_python_string(out, member.key, ensure_ascii);
+    append_json_string(out, member.key, ensure_ascii);
     out += ": " + member.json;
   }
   out += '}';
@@ -63,7 +63,7 @@ bool LiteralReader::value(std::string& out) {
   if (starts_string()) {
     std::string text;
     if (!string(text)) return false;
-    append_python_string(out, text, ensure_ascii_);
+    append_json_string(out, text, ensure_ascii_);
     return true;
   }
   if (is_digit(c) || c == '-' || c == '+' || c == '.') return number(out);

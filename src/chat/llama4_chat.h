@@ -27,8 +27,4 @@ struct RenderOptions {
 // parts of a system message count, not only the first.
 std::string render(const Json& messages, const Json& tools, const RenderOptions& options);
 
-// Python's json.dumps(value, ensure_ascii=..., indent=...): separators ", " and ": ", floats as repr.
-// Integers beyond 64 bits are floats already in `value`. Throws RequestError when nested more than 256 deep.
-std::string python_json(const Json& value, int indent = -1, bool ensure_ascii = false);
-
 }  // namespace outrider::chat

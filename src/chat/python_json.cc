@@ -1,41 +1,13 @@
 #include "chat/python_json.h"
 
 #include "base/error.h"
+#include "base/json_string.h"
 #include "base/python_float.h"
-#include "base/text.h"
-#include "base/utf8.h"
-#include "chat/llama4_chat.h"
 
 namespace outrider::chat {
 namespace {
 
 constexpr int kMaxDepth = 256;
-
-void append_hex_escape(std::string& out, uint32_t code_unit) {
-  out += "\\u";
-  append_hex(out, code_unit, 4);
-}
-
-// The letter of a two-character escape, 0 when there is none.
-char short_escape(uint32_t code_point) {
-  switch (code_point) {
-    case '"':
-    case '\\':
-      return static_cast<char>(code_point);
-    case '\b':
-      return 'b';
-    case '\f':
-      return 'f';
-    case '\n':
-      return 'n';
-    case '\r':
-      return 'r';
-    case '\t':
-      return 't';
-    default:
-      return 0;
-  }
-}
 
 class Writer {
  public:
@@ -49,7 +21,7 @@ class Writer {
       case Json::value_t::array:
         return write_array(value);
       case Json::value_t::string:
-        return append_python_string(out_, value.get_ref<const std::string&>(), ensure_ascii_);
+        return append_json_string(out_, value.get_ref<const std::string&>(), ensure_ascii_);
       case Json::value_t::boolean:
         out_ += value.get<bool>() ? "true" : "false";
         return;
@@ -73,7 +45,7 @@ class Writer {
     bool first = true;
     for (const auto& [key, value] : object.items()) {
       separate(first);
-      append_python_string(out_, key, ensure_ascii_);
+      append_json_string(out_, key, ensure_ascii_);
       out_ += ": ";
       write(value);
       first = false;
@@ -124,26 +96,6 @@ class Writer {
 };
 
 }  // namespace
-
-void append_python_string(std::string& out, std::string_view text, bool ensure_ascii) {
-  out += '"';
-  while (!text.empty()) {
-    const Utf8Step step = utf8_step(text);
-    const uint32_t c = step.code_point;
-    if (const char letter = short_escape(c)) {
-      out += {'\\', letter};
-    } else if (c < 0x20 || (ensure_ascii && c >= 0x7F && c < 0x10000)) {
-      append_hex_escape(out, c);
-    } else if (ensure_ascii && c >= 0x10000) {
-      append_hex_escape(out, 0xD800 + ((c - 0x10000) >> 10));
-      append_hex_escape(out, 0xDC00 + ((c - 0x10000) & 0x3FF));
-    } else {
-      append_utf8(out, c);
-    }
-    text.remove_prefix(step.length);
-  }
-  out += '"';
-}
 
 std::string python_json(const Json& value, int indent, bool ensure_ascii) {
   std::string out;

@@ -1,12 +1,15 @@
-// Python's json.dumps of strings.
+// Python's json.dumps.
 #pragma once
 
+#include <nlohmann/json.hpp>
 #include <string>
-#include <string_view>
 
 namespace outrider::chat {
 
-// With its quotes. What is not UTF-8 in `text` becomes U+FFFD.
-void append_python_string(std::string& out, std::string_view text, bool ensure_ascii);
+using Json = nlohmann::ordered_json;
+
+// json.dumps(value, ensure_ascii=..., indent=...): separators ", " and ": ", floats as repr. Integers beyond
+// 64 bits are floats already in `value`. Throws RequestError when nested more than 256 deep.
+std::string python_json(const Json& value, int indent = -1, bool ensure_ascii = false);
 
 }  // namespace outrider::chat

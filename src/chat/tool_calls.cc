@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "chat/python_json.h"
+#include "base/json_string.h"
 
 namespace outrider::chat {
 namespace {
@@ -27,7 +27,7 @@ bool pythonic_call(LiteralReader& reader, bool ensure_ascii, ToolCall& call) {
     const std::string key(reader.word("-"));
     if (!comma || key.empty() || !reader.take('=')) return false;
     if (!keys.empty()) call.arguments += ", ";
-    append_python_string(call.arguments, key, ensure_ascii);
+    append_json_string(call.arguments, key, ensure_ascii);
     call.arguments += ": ";
     if (!reader.value(call.arguments)) return false;
     keys.push_back(key);

@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "base/error.h"
+#include "base/python_repr.h"
 #include "chat/tool_parser.h"
 #include "config/value.h"
 
@@ -65,7 +66,7 @@ void overlay(const model::GenerationDefaults& from, model::GenerationDefaults& o
 }
 
 std::string python_text(const config::Json& value) {
-  const std::string text = config::python_repr(value);
+  const std::string text = python_repr(value);
   return value.is_string() ? value.get<std::string>() : text;
 }
 
@@ -225,7 +226,7 @@ std::string sampling_text(const model::GenerationDefaults& defaults) {
   add("top_p", defaults.top_p);
   add("min_p", defaults.min_p);
   add("max_tokens", defaults.max_new_tokens);
-  return shown.empty() ? "" : config::python_repr(shown);
+  return shown.empty() ? "" : python_repr(shown);
 }
 
 }  // namespace outrider::cli

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/python_repr.h"
 #include "config/arguments.h"
 #include "config/compilation.h"
 #include "config/environment.h"

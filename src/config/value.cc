@@ -242,25 +242,4 @@ std::string effect_warning(const Option& option, const Json& value) {
 
 std::string to_text(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
-std::string python_repr(const Json& value) {
-  if (value.is_null()) return "None";
-  if (value.is_boolean()) return value.get<bool>() ? "True" : "False";
-  if (value.is_string()) {
-    std::string quoted = "'";
-    for (const char c : value.get<std::string>()) {
-      if (c == '\'' || c == '\\') quoted += '\\';
-      quoted += c == '\n' ? "\\n" : static_cast<unsigned char>(c) < 0x20 ? "?" : std::string(1, c);
-    }
-    return quoted + "'";
-  }
-  if (!value.is_structured()) return to_text(value);
-  std::string items;
-  for (const auto& [key, item] : value.items()) {
-    if (!items.empty()) items += ", ";
-    if (value.is_object()) items += python_repr(key) + ": ";
-    items += python_repr(item);
-  }
-  return value.is_object() ? "{" + items + "}" : "[" + items + "]";
-}
-
 }  // namespace outrider::config

@@ -29,8 +29,6 @@ bool is_switch(const Option& option);
 // a value that must not be ignored.
 std::string effect_warning(const Option& option, const Json& value);
 
-// As Python's repr would print it: 'text', True, None.
-std::string python_repr(const Json& value);
 std::string to_text(const Json& value);  // JSON; invalid UTF-8 replaced
 
 // The error for a value of this option.

@@ -11,9 +11,9 @@ void append_tool_calls(std::string& out, const std::vector<chat::ToolCall>& call
   for (size_t i = 0; i < calls.size(); ++i) {
     if (i > 0) out += ',';
     out += "{\"id\":\"chatcmpl-tool-" + random_id() + "\",\"type\":\"function\",\"function\":{\"name\":";
-    append_string(out, calls[i].name);
+    append_json_string(out, calls[i].name);
     out += ",\"arguments\":";
-    append_string(out, calls[i].arguments);
+    append_json_string(out, calls[i].arguments);
     out += "}}";
   }
   out += ']';
@@ -84,14 +84,15 @@ std::string ChatWriter::event(const Job& job, Choice& choice, const Delta& delta
     append_tool_delta(out, step);
   } else {
     out += "{\"content\":";
-    append_string(out, delta.text);
+    append_json_string(out, delta.text);
     out += '}';
   }
   out += ",\"logprobs\":";
   append_logprobs(out, delta.tokens);
   out += ",\"finish_reason\":";
   if (choice.done()) {
-    append_string(out, saw_calls && choice.finish_reason == "stop" ? "tool_calls" : choice.finish_reason);
+    append_json_string(out,
+                       saw_calls && choice.finish_reason == "stop" ? "tool_calls" : choice.finish_reason);
     out += ",\"stop_reason\":";
     append_stop_reason(out, choice.stop_reason);
   } else {
@@ -111,7 +112,7 @@ void ChatWriter::append_tool_delta(std::string& out, const chat::ToolDelta& delt
   out += '{';
   if (!delta.content.empty() || delta.calls.empty()) {
     out += "\"content\":";
-    append_string(out, delta.content);
+    append_json_string(out, delta.content);
     if (!delta.calls.empty()) out += ',';
   }
   if (!delta.calls.empty()) out += "\"tool_calls\":[";
@@ -128,12 +129,12 @@ void ChatWriter::append_tool_delta(std::string& out, const chat::ToolDelta& delt
     out += "\"index\":" + std::to_string(call.index) + ",\"function\":{";
     if (opens) {
       out += "\"name\":";
-      append_string(out, call.name);
+      append_json_string(out, call.name);
     }
     if (!call.arguments.empty() || !opens) {
       if (opens) out += ',';
       out += "\"arguments\":";
-      append_string(out, call.arguments);
+      append_json_string(out, call.arguments);
     }
     out += "}}";
   }
@@ -180,12 +181,12 @@ void ChatWriter::append_choice(std::string& out, const Choice& choice) const {
   reply.content.insert(0, shape_.echo);
   const bool calls = !reply.calls.empty();
   out += "{\"index\":" + std::to_string(choice.index) + ",\"message\":{\"role\":";
-  append_string(out, shape_.role);
+  append_json_string(out, shape_.role);
   out += ",\"content\":";
   if (calls && reply.content.empty() && !shape_.forced_calls) {
     out += "null";
   } else {
-    append_string(out, reply.content);
+    append_json_string(out, reply.content);
   }
   out += ",\"refusal\":null,\"annotations\":null,\"audio\":null,\"function_call\":null,\"tool_calls\":";
   append_tool_calls(out, reply.calls);
@@ -194,7 +195,7 @@ void ChatWriter::append_choice(std::string& out, const Choice& choice) const {
   out += ",\"finish_reason\":";
   // In vLLM a forced call stops, in a stream it ends with "tool_calls".
   const bool by_calls = calls && !shape_.forced_calls && choice.finish_reason == "stop";
-  append_string(out, by_calls ? "tool_calls" : choice.finish_reason);
+  append_json_string(out, by_calls ? "tool_calls" : choice.finish_reason);
   out += ",\"stop_reason\":";
   append_stop_reason(out, choice.stop_reason);
   out += ",\"token_ids\":";

@@ -12,7 +12,7 @@ Usage running_usage(const Job& job, const Choice& choice) {
 
 void append_finish(std::string& out, const Choice& choice) {
   if (choice.done()) {
-    append_string(out, choice.finish_reason);
+    append_json_string(out, choice.finish_reason);
   } else {
     out += "null";
   }
@@ -33,7 +33,7 @@ std::string CompletionWriter::event(const Job& job, Choice& choice, const Delta&
   if (!shape_.echo_only) text += delta.text;
   std::string out =
       "data: {" + head_ + ",\"choices\":[{\"index\":" + std::to_string(choice.index) + ",\"text\":";
-  append_string(out, text);
+  append_json_string(out, text);
   out += ",\"logprobs\":";
   append_logprobs(out, job, choice, echo, delta.tokens, choice.sent_characters);
   choice.sent_characters += count_characters(text);
@@ -73,7 +73,7 @@ void CompletionWriter::append_choice(std::string& out, const Job& job, const Cho
   out += "{\"index\":" + std::to_string(choice.index) + ",\"text\":";
   std::string text = shape_.echo ? shape_.prompt_texts[choice.prompt] : std::string();
   if (!shape_.echo_only) text += choice.text.text();
-  append_string(out, text);
+  append_json_string(out, text);
   out += ",\"logprobs\":";
   append_logprobs(out, job, choice, shape_.echo, choice.tokens, 0);
   out += ",\"finish_reason\":";

@@ -1,4 +1,4 @@
-// JSON and Python spellings of values, appended to a growing text. Replies are written field by field, in the
+// JSON, appended to a growing text. Replies are written field by field, in the
 // order that clients of vLLM see; no tree is built for them.
 #pragma once
 
@@ -7,19 +7,15 @@
 #include <string>
 #include <string_view>
 
+#include "base/json_string.h"
+#include "base/python_repr.h"
+
 namespace outrider::server {
 
 using Json = nlohmann::ordered_json;
 
-// Quoted; invalid UTF-8 becomes U+FFFD, non-ASCII stays as it is.
-void append_string(std::string& out, std::string_view text);
-std::string json_string(std::string_view text);
-
 // [1,2,3]
 void append_ids(std::string& out, std::span<const int32_t> ids);
-
-// Python's repr of a JSON value: None, True, 'text', {'a': [1]}. Cut at `limit` bytes with "...".
-std::string python_repr(const Json& value, size_t limit = 2000);
 
 // Characters (code points) of valid UTF-8.
 size_t count_characters(std::string_view utf8);

@@ -44,7 +44,7 @@ void append_top_map(std::string& out, const PositionLogprobs& position, size_t t
   out += '{';
   for (size_t i = 0; i < entries.size(); ++i) {
     if (i > 0) out += ',';
-    append_string(out, entries[i].first);
+    append_json_string(out, entries[i].first);
     out += ':';
     append_python_float(out, printed(entries[i].second));
   }
@@ -54,7 +54,7 @@ void append_top_map(std::string& out, const PositionLogprobs& position, size_t t
 void append_chat_token(std::string& out, const TokenLogprob& entry, const TokenNames& names) {
   const std::string name = names(entry.token);
   out += "{\"token\":";
-  append_string(out, name);
+  append_json_string(out, name);
   out += ",\"logprob\":";
   append_python_float(out, printed(entry.logprob));
   out += ",\"bytes\":[";
@@ -83,7 +83,7 @@ void append_completion_logprobs(std::string& out, std::span<const LogprobPositio
     offsets += separator + std::to_string(offset);
     offset += count_characters(name);
     tokens += separator;
-    append_string(tokens, name);
+    append_json_string(tokens, name);
     values += separator;
     maps += separator;
     if (position.logprobs == nullptr) {
@@ -129,7 +129,7 @@ void append_prompt_logprobs(std::string& out, std::span<const PositionLogprobs> 
       out += '"' + std::to_string(entry.token) + "\":{\"logprob\":";
       append_python_float(out, printed(entry.logprob));
       out += ",\"rank\":" + std::to_string(entry.rank) + ",\"decoded_token\":";
-      append_string(out, names.text(entry.token));
+      append_json_string(out, names.text(entry.token));
       out += '}';
       separator = ",";
     }

@@ -23,7 +23,7 @@ void append_usage(std::string& out, const Usage& usage, bool details, bool show_
 
 void append_stop_reason(std::string& out, const StopReason& reason) {
   if (const auto* text = std::get_if<std::string>(&reason)) {
-    append_string(out, *text);
+    append_json_string(out, *text);
   } else if (const auto* id = std::get_if<int32_t>(&reason)) {
     out += std::to_string(*id);
   } else {

@@ -10,6 +10,8 @@
 namespace outrider::server {
 namespace {
 
+constexpr size_t kMaxReprBytes = 2000;  // of a client's value in an answer
+
 constexpr double kTwoTo63 = 9223372036854775808.0;
 
 int64_t saturate(double whole) {
@@ -84,7 +86,8 @@ void FieldErrors::add(std::string_view type, const std::string& place, std::stri
   if (errors_.size() >= 10)
     return;  // enough to tell; a list of a million strings must not make a huge answer
   std::string error = "{'type': '" + std::string(type) + "', 'loc': ('body'" + (place.empty() ? "," : place) +
-                      "), 'msg': " + python_repr(Json(message)) + ", 'input': " + python_repr(input);
+                      "), 'msg': " + python_repr(Json(message), kMaxReprBytes) +
+                      ", 'input': " + python_repr(input, kMaxReprBytes);
   if (!context.empty()) error += ", 'ctx': " + std::string(context);
   errors_.push_back(error + "}");
 }
@@ -99,7 +102,7 @@ void FieldErrors::throw_if_any() const {
 void throw_value_error(const Json& body, const std::string& text) {
   FieldErrors errors;
   errors.add("value_error", "", "Value error, " + text, body,
-             "{'error': ValueError(" + python_repr(Json(text)) + ")}");
+             "{'error': ValueError(" + python_repr(Json(text), kMaxReprBytes) + ")}");
   errors.throw_if_any();
   throw RequestError(text, "Bad Request");  // not reached: the list holds one error
 }

@@ -32,7 +32,7 @@ std::string tokenize(const Service& service, const HttpRequest& request) {
   out += '[';
   for (size_t i = 0; i < ids.size(); ++i) {
     if (i > 0) out += ',';
-    append_string(out, service.tokenizer->token_string(ids[i]));
+    append_json_string(out, service.tokenizer->token_string(ids[i]));
   }
   return out + "]}";
 }

@@ -4,7 +4,6 @@
 
 #include "bench/report.h"
 #include "cases.h"
-#include "chat/llama4_chat.h"
 
 namespace outrider::bench {
 namespace {

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "chat/cases.h"
+#include "chat/python_json.h"
 
 namespace outrider::chat {
 namespace {

@@ -208,7 +208,7 @@ TEST(NonDefaultArgs, ArePythonsRepresentationWithoutKeysAndDefaults) {
                                             "secret", "--no-async-scheduling", "-tp", "1"},
                                            {});
   EXPECT_EQ(non_default_args(options),
-            R"({'api_key': ['***'], 'async_scheduling': False, 'max_num_seqs': 3, 'model': 'm\'x'})");
+            R"({'api_key': ['***'], 'async_scheduling': False, 'max_num_seqs': 3, 'model': "m'x"})");
   EXPECT_THAT(print_config(options), Not(HasSubstr("secret")));
 }
 

@@ -1,6 +1,4 @@
 #include "server/json_text.h"
-#include "base/python_float.h"
-#include "base/utf8.h"
 
 #include <gtest/gtest.h>
 
@@ -18,37 +16,6 @@ std::string error_of(const std::string& body, int depth = 64) {
     return error.what();
   }
   return "no error";
-}
-
-TEST(JsonText, floats_are_spelled_as_python_spells_them) {
-  EXPECT_EQ(python_float(1.0), "1.0");
-  EXPECT_EQ(python_float(-0.0), "-0.0");
-  EXPECT_EQ(python_float(0.1), "0.1");
-  EXPECT_EQ(python_float(0.0001), "0.0001");
-  EXPECT_EQ(python_float(0.00001), "1e-05");
-  EXPECT_EQ(python_float(1e15), "1000000000000000.0");
-  EXPECT_EQ(python_float(1e16), "1e+16");
-  EXPECT_EQ(python_float(1e-300), "1e-300");
-  EXPECT_EQ(python_float(double{-1.2345678f}), "-1.2345677614212036");
-  EXPECT_EQ(python_float(123456789.125), "123456789.125");
-}
-
-TEST(JsonText, strings_keep_unicode_escape_controls_and_replace_broken_bytes) {
-  EXPECT_EQ(json_string("a\"b\\c\n\t\x01\x7F"), "\"a\\\"b\\\\c\\n\\t\\u0001\x7F\"");
-  EXPECT_EQ(json_string("é😀"), "\"é😀\"");
-  EXPECT_EQ(json_string("a\xFF"
-                        "b\xE2\x82"),
-            "\"a\uFFFD"
-            "b\uFFFD\uFFFD\"");
-  EXPECT_EQ(json_string(std::string("\0", 1)), "\"\\u0000\"");
-}
-
-TEST(JsonText, python_repr_quotes_as_python_does) {
-  EXPECT_EQ(python_repr(Json::parse(R"({"a": [1, 2.0, null, true], "b": "it's"})")),
-            R"({'a': [1, 2.0, None, True], 'b': "it's"})");
-  EXPECT_EQ(python_repr(Json("'\"")), R"('\'"')");
-  EXPECT_EQ(python_repr(Json(std::string(100, 'x')), 10), "'xxxxxxxxx...");
-  EXPECT_TRUE(is_valid_utf8(python_repr(Json("äöüäöüäöü"), 8)));
 }
 
 // What CPython's json.loads says of each text.
