@@ -242,7 +242,7 @@ def test_wrong_flags_are_refused_with_their_names():
         assert done.returncode == 2 and text in done.stderr, (flags, done.stderr)
 
 
-def test_custom_files_and_ramps(tmp_path):
+def test_custom_files_are_read_and_a_ramp_raises_the_rate(tmp_path):
     with SyntheticServer() as fake:
         done = bench(fake.port, "--dataset-name", "custom", "--dataset-path", DATA / "texts.custom.jsonl", "--num-prompts", 15,
                      "--ramp-up-strategy", "linear", "--ramp-up-start-rps", 10, "--ramp-up-end-rps", 200, "--goodput",

@@ -36,7 +36,7 @@ def post_bytes(body, path="/v1/completions", headers=""):
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
-def test_the_recipes_curl_command(server):
+def test_the_recipes_curl_command_gets_vllms_keys(server):
     done = subprocess.run(
         ["curl", "-sS", f"{server.url}/v1/completions", "-H", "Content-Type: application/json", "-d",
          '{"model":"scout","prompt":"San Francisco is a","max_tokens":20,"temperature":0}'],
@@ -57,7 +57,7 @@ def test_curl_sends_a_large_body_after_100_continue(server):
     assert json.loads(done.stdout)["usage"]["completion_tokens"] == 1
 
 
-def test_small_routes(server):
+def test_small_routes_answer_and_others_are_refused_as_fastapi_does(server):
     assert server.get("/health") == ""
     assert server.get("/ping") == ""
     assert list(json.loads(server.get("/version"))) == ["version"]
@@ -67,7 +67,7 @@ def test_small_routes(server):
     assert server.request("GET", "/v1/models/")[0] == 307
 
 
-def test_tokenize_round_trip(server):
+def test_detokenize_gives_back_what_was_tokenized(server):
     text = "Añejo café, 你好 and 👩‍👧‍👦; it's 42%."
     reply = server.post("/tokenize", {"model": "scout", "prompt": text, "add_special_tokens": False})
     assert reply["count"] == len(reply["tokens"])
@@ -159,7 +159,7 @@ def test_a_client_that_reads_a_byte_at_a_time_gets_its_stream(server):
     assert b"data: [DONE]\n\n" in received
 
 
-def test_lm_evals_client_with_128_connections(server):
+def test_lm_evals_client_with_128_connections_is_served(server):
     """aiohttp as lm_eval drives it: `Authorization: Bearer ` with nothing after it."""
     async def everything():
         connector = aiohttp.TCPConnector(limit=128)

@@ -150,7 +150,7 @@ def test_errors_become_the_clients_exceptions(client):
     assert "greater than max allowed: 20" in late.value.message
 
 
-def test_sixty_four_streams_at_once(server):
+def test_sixty_four_streams_at_once_are_all_served(server):
     async def one(client, index):
         text = ""
         stream = await client.completions.create(model=MODEL, prompt=f"{index} and {index} is", max_tokens=8, stream=True,

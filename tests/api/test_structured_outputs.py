@@ -75,7 +75,7 @@ def test_the_parse_helper_returns_the_model(client):
 
 
 @pytest.mark.long
-def test_json_objects(client):
+def test_json_object_gives_an_object_or_its_beginning(client):
     for seed in range(4):
         reply = client.chat.completions.create(messages=ASK, response_format={"type": "json_object"}, seed=seed,
                                                max_tokens=1200, **HOT)
@@ -86,7 +86,7 @@ def test_json_objects(client):
 
 
 @pytest.mark.parametrize("old", [False, True])
-def test_choices_regexes_and_grammars_in_both_spellings(client, old):
+def test_choices_regexes_and_grammars_are_followed_in_both_spellings(client, old):
     def body(kind, value):
         return {"guided_" + kind: value} if old else {"structured_outputs": {kind: value}}
 

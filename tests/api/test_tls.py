@@ -55,7 +55,7 @@ def post(client, server, body=None):
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
 @pytest.mark.parametrize("extra", [[], ["--http1.0"], ["-H", "Connection: close"], ["--tlsv1.2", "--tls-max", "1.2"]], ids=str)
-def test_curl_over_https(secure, folder, extra):
+def test_curl_is_served_over_https(secure, folder, extra):
     done = subprocess.run(["curl", "-sS", *extra, "--cacert", str(folder / "server.pem"),
                            f"https://localhost:{secure.port}/v1/models"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
@@ -63,7 +63,7 @@ def test_curl_over_https(secure, folder, extra):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_openais_client_over_https(secure, folder, stream):
+def test_openais_client_is_served_over_https(secure, folder, stream):
     with client_of(folder) as http:
         client = OpenAI(base_url=f"https://127.0.0.1:{secure.port}/v1", api_key="EMPTY", http_client=http)
         settings = {"model": "scout", "prompt": BODY["prompt"], "max_tokens": 30, "temperature": 0}

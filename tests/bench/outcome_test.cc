@@ -70,7 +70,7 @@ class Answer {
   AnswerReader reader_;
 };
 
-TEST(Outcome, TimesAndTextOfACompletion) {
+TEST(Outcome, ACompletionsTimesAndTextAreThoseOfItsEvents) {
   Answer answer;
   answer.at(0.5, R"({"choices":[{"text":"a","finish_reason":null}]})")
       .at(0.75, R"({"choices":[{"text":"","finish_reason":null}]})")

@@ -53,7 +53,7 @@ void expect_parsed(ToolFormat format, const std::string& text, const std::string
 
 void expect_content(ToolFormat format, const std::string& text) { expect_parsed(format, text, text); }
 
-TEST(ToolParser, NamesAreKnown) {
+TEST(ToolParser, VllmsNamesForLlamaStandForTwoFormatsAndOthersForNone) {
   EXPECT_EQ(tool_format("llama4_pythonic"), kPythonic);
   EXPECT_EQ(tool_format("pythonic"), kPythonic);
   EXPECT_EQ(tool_format("llama4_json"), kJson);
@@ -82,7 +82,7 @@ TEST(Pythonic, IsEqualToPythonOnEveryCase) {
   EXPECT_GE(calls, 300);
 }
 
-TEST(Pythonic, CallsThatOthersLose) {
+TEST(Pythonic, CallsThatOthersLoseAreFound) {
   expect_parsed(kPythonic, R"([move(x=-1, y=-2.5, z=+3)])", R"(|move {"x": -1, "y": -2.5, "z": 3})");
   expect_parsed(kPythonic, R"([f(a=[[1, -2], [], {"k": [None, True, {'d': False}]}])])",
                 R"(|f {"a": [[1, -2], [], {"k": [null, true, {"d": false}]}]})");

@@ -22,7 +22,7 @@ TEST(Help, OverviewIsShortAndTellsHowToSeeMore) {
   EXPECT_LT(std::count(text.begin(), text.end(), '\n'), 90);
 }
 
-TEST(Help, GroupsKeywordsAndAll) {
+TEST(Help, ShowsOneGroupOrWhatAWordIsFoundInOrAll) {
   EXPECT_THAT(help_of_serve("listgroup"), HasSubstr("--help=scheduler"));
   EXPECT_THAT(help_of_serve("scheduler"), HasSubstr("--max-num-seqs INT"));
   EXPECT_THAT(help_of_serve("scheduler"), Not(HasSubstr("--port")));

@@ -78,26 +78,26 @@ void check(const std::string& form, const TinyOptions& base, int rounds) {
   }
 }
 
-TEST(Invariance, Bf16WeightsWithBf16Cache) {
+TEST(Invariance, LogitsKeepTheirBitsForBf16WeightsWithBf16Cache) {
   TinyOptions options;
   options.kv_dtype = model::KvDtype::kBf16;
   for_each_target([&] { check("tiny-a-bf16", options, 1); });
 }
 
-TEST(Invariance, Fp8WeightsWithFp8CacheAndPagesLargerThanAChunk) {
+TEST(Invariance, LogitsKeepTheirBitsForFp8WeightsWithFp8CacheAndPagesLargerThanAChunk) {
   TinyOptions options;
   options.kv_dtype = model::KvDtype::kFp8E4m3;
   options.block_size = 64;
   check("tiny-a-fp8", options, 3);
 }
 
-TEST(Invariance, Nvfp4WeightsWithFp32CacheAndSmallPages) {
+TEST(Invariance, LogitsKeepTheirBitsForNvfp4WeightsWithFp32CacheAndSmallPages) {
   TinyOptions options;
   options.block_size = 8;
   for_each_target([&] { check("tiny-a-nvfp4", options, 1); });
 }
 
-TEST(Invariance, QuantizedActivations) {
+TEST(Invariance, LogitsKeepTheirBitsForQuantizedActivations) {
   TinyOptions options;
   options.quantization = cpu::ActivationQuantization::kCheckpoint;
   check("tiny-a-fp8", options, 1);

@@ -209,7 +209,7 @@ TEST_F(Replies, loglikelihood_requests_get_equal_floats_in_list_and_map) {
   EXPECT_EQ(body["choices"][0]["prompt_logprobs"][1]["7"]["logprob"], -0.25);
 }
 
-TEST_F(Replies, completion_logprobs_bytes) {
+TEST_F(Replies, completion_logprobs_are_vllms_to_the_byte) {
   harness_.say_ids({id("a"), id("b")}, engine::FinishReason::kLength);
   const std::string body = harness_.body_of(kCompletions, R"({"prompt":[5],"logprobs":1})");
   EXPECT_NE(body.find(R"("logprobs":{"text_offset":[0,1],"token_logprobs":[-0.5,-0.5],"tokens":["a","b"],)"
@@ -241,7 +241,7 @@ TEST_F(Replies, minus_infinity_is_printed_as_a_number) {
             std::string::npos);
 }
 
-TEST_F(Replies, chat_logprobs_bytes) {
+TEST_F(Replies, chat_logprobs_are_vllms_to_the_byte) {
   harness_.say_ids({id("a")}, engine::FinishReason::kLength);
   const std::string one = harness_.body_of(kChat, "{" + kHi + R"(,"logprobs":true,"top_logprobs":1})");
   EXPECT_NE(one.find(R"("logprobs":{"content":[{"token":"a","logprob":-0.5,"bytes":[97],"top_logprobs":)"

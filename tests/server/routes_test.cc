@@ -24,7 +24,7 @@ TEST(Routes, health_tells_whether_the_engine_lives) {
   EXPECT_EQ(harness.call("GET", "/ping")->response.status, 503);
 }
 
-TEST(Routes, small_answers) {
+TEST(Routes, version_and_load_have_vllms_keys) {
   Harness harness;
   EXPECT_EQ(harness.call("GET", "/version")->response.body, R"({"version":"0.1.0"})");
   EXPECT_EQ(harness.call("GET", "/load")->response.body, R"({"server_load":0})");

@@ -297,7 +297,7 @@ TEST_F(ServerTest, an_answer_that_nobody_takes_is_given_up_after_the_write_timeo
   EXPECT_TRUE(aborted_become(1));
 }
 
-TEST_F(ServerTest, three_hundred_streams_at_once) {
+TEST_F(ServerTest, three_hundred_streams_at_once_all_come_to_their_end) {
   start();
   std::vector<std::unique_ptr<SocketClient>> clients;
   for (int i = 0; i < 300; ++i) clients.push_back(std::make_unique<SocketClient>(port()));

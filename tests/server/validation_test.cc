@@ -207,7 +207,7 @@ TEST_F(Validation, rules_between_fields_quote_the_body) {
   }
 }
 
-TEST_F(Validation, chat_rules_between_fields) {
+TEST_F(Validation, rules_between_fields_of_chats_are_named) {
   const char* tools = R"("tools":[{"type":"function","function":{"name":"f","parameters":{}}}])";
   const struct {
     std::string field;
