@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # clang-tidy, with .clang-tidy's short list of errors, on src, or on the modules that are named. Files of a module are read
-# eight at a time as one source: most of the time goes into their common headers. src/cuda is left to nvcc: its headers
-# are not what clang 16 reads.
+# eight at a time as one source: most of the time goes into their common headers. Of src/cuda it reads what the host runs,
+# where CUDA's headers are; kernels are left to nvcc.
 # Usage: scripts/lint.sh [module...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,5 +14,19 @@ modules=$(IFS='|' && echo "$*")
 mapfile -t files < <(python3 -c 'import json
 for entry in json.load(open("build/lint/compile_commands.json")): print(entry["file"])' |
   grep -E "/(outrider_(${modules:-[a-z]+})\.dir|src/(${modules:-[a-z]+}))/")
+
+# clang builds without CUDA, so that src/cuda has no compile commands: it takes the flags of the source nearest by name.
+cuda_flags=()
+if [[ ! cuda =~ ^(${modules:-cuda})$ ]]; then
+  :
+elif nvcc=$(scripts/install-cuda.sh find); then
+  cuda=$PWD/build/lint/cuda.cc
+  printf '#include "%s"\n' src/cuda/*.cc | sed 's|src/||' > "$cuda"
+  files+=("$cuda")
+  cuda_flags=(--extra-arg="-isystem$(dirname "$(dirname "$(readlink -f "$nvcc")")")/include")
+else
+  echo "src/cuda is left out: there is no CUDA 13"
+fi
 echo "${#files[@]} sources"
-printf '%s\0' "${files[@]}" | xargs -0 -n 1 -P "$(nproc)" clang-tidy-16 -p build/lint --quiet
+[ ${#files[@]} -eq 0 ] || printf '%s\0' "${files[@]}" |
+  xargs -0 -n 1 -P "$(nproc)" clang-tidy-16 -p build/lint --quiet "${cuda_flags[@]}"

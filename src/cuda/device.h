@@ -87,6 +87,7 @@ class Stream {
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
   ~Stream() { cudaStreamDestroy(stream_); }
+  // NOLINTNEXTLINE(google-explicit-constructor): CUDA's calls take it as they take the handle.
   operator cudaStream_t() const { return stream_; }
   void wait() const { check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize"); }
 
@@ -100,7 +101,7 @@ class Event {
   Event(const Event&) = delete;
   Event& operator=(const Event&) = delete;
   ~Event() { cudaEventDestroy(event_); }
-  operator cudaEvent_t() const { return event_; }
+  operator cudaEvent_t() const { return event_; }  // NOLINT(google-explicit-constructor)
 
  private:
   cudaEvent_t event_ = nullptr;

@@ -37,7 +37,7 @@ class GraphExec {
   ~GraphExec() {
     if (graph_) cudaGraphExecDestroy(graph_);
   }
-  operator cudaGraphExec_t() const { return graph_; }
+  operator cudaGraphExec_t() const { return graph_; }  // NOLINT(google-explicit-constructor)
 
  private:
   cudaGraphExec_t graph_ = nullptr;
