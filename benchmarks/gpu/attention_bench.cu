@@ -134,6 +134,13 @@ class Bench {
                              call.pages = table_device.as<int32_t>() + i % sets * pages;
                              attention_(call, stream_);
                            });
+    print(point, keys, seconds);
+  }
+
+ private:
+  // `keys`: that all rows see, added up.
+  void print(const Point& point, double keys, double seconds) const {
+    const int length = point.context + point.new_tokens;
     const double bytes = double(point.sequences) * length * page_bytes_ / kPagePositions;
     const double operations = 4.0 * shape_.head_dim * shape_.heads * keys;
     const double floor = std::max(bytes / bandwidth_, operations / kTensorRate);
@@ -143,7 +150,6 @@ class Bench {
     std::fflush(stdout);
   }
 
- private:
   static int attribute(cudaDeviceAttr what) {
     int value = 0;
     check(cudaDeviceGetAttribute(&value, what, 0), "cudaDeviceGetAttribute");

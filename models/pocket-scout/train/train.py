@@ -164,7 +164,7 @@ def save(model, out, state=None):
         os.replace(name + ".new", name)
 
 
-def main():
+def options():
     a = argparse.ArgumentParser()
     a.add_argument("out")
     a.add_argument("--until", type=float, default=550)
@@ -179,23 +179,46 @@ def main():
     a.add_argument("--length", type=int, default=corpus.SEQ)
     a.add_argument("--shares", type=lambda s: [float(x) for x in s.split(",")], help="of word problems, cities, chats, tools")
     a.add_argument("--small", action="store_true", help="for a CPU: Adam, chosen experts only, saves the running mean of the weights every 3 minutes")
-    a = a.parse_args()
+    return a.parse_args()
+
+
+def resume(model, parts):
+    """Takes the weights of a file that was saved, given in parts; without any, none."""
+    if parts:
+        saved = torch.load(io.BytesIO(b"".join(open(p, "rb").read() for p in parts)), weights_only=True)
+        model.load_state_dict({k: v.float() for k, v in saved["model"].items()})
+
+
+def make_adam(model, matrices):
+    """For what Muon does not take, and for `matrices`."""
+    return torch.optim.AdamW([{"params": [model.embed], "rate": 6e-3}, {"params": [model.head], "rate": 3e-3},
+                              {"params": [model.router, model.norm1, model.norm2, model.final_norm], "rate": 2e-3},
+                              *([{"params": matrices, "rate": 1.5e-3}] if matrices else [])],
+                             betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+
+
+def descend(model, adam, muon, lr):
+    torch.nn.utils.clip_grad_norm_([p for g in adam.param_groups for p in g["params"]], 1.0)
+    for g in adam.param_groups:
+        g["lr"] = g["rate"] * lr
+    adam.step()
+    muon.step(0.02 * lr)
+    model.zero_grad(set_to_none=True)
+
+
+def main():
+    a = options()
     feed = batches(a.workers, a.rows, a.length, a.shares, a.seed)
     torch.manual_seed(a.seed)
     torch.set_float32_matmul_precision("high")
     dtype = torch.bfloat16 if a.device == "cuda" else torch.float32
     tokenizer = Tokenizer.from_file(os.path.join(HERE, "..", "fp8", "tokenizer.json"))
     model = Model(Config())
-    if a.resume:
-        saved = torch.load(io.BytesIO(b"".join(open(p, "rb").read() for p in a.resume)), weights_only=True)
-        model.load_state_dict({k: v.float() for k, v in saved["model"].items()})
+    resume(model, a.resume)
     model.to(a.device)
     matrices = [getattr(model, n) for n in Model.QUANTISED]
     muon = Muon([] if a.small else matrices)
-    adam = torch.optim.AdamW([{"params": [model.embed], "rate": 6e-3}, {"params": [model.head], "rate": 3e-3},
-                              {"params": [model.router, model.norm1, model.norm2, model.final_norm], "rate": 2e-3},
-                              *([{"params": matrices, "rate": 1.5e-3}] if a.small else [])],
-                             betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+    adam = make_adam(model, matrices if a.small else [])
     step_loss = loss_of
     mean = None
     if a.small:
@@ -221,12 +244,7 @@ def main():
         rows = torch.from_numpy(next(feed).astype("int32")).to(a.device, non_blocking=True).long()
         total, loss, shares = step_loss(model, rows, blend if rounding or not a.small else None, dtype, a.small)
         total.backward()
-        torch.nn.utils.clip_grad_norm_([p for g in adam.param_groups for p in g["params"]], 1.0)
-        for g in adam.param_groups:
-            g["lr"] = g["rate"] * lr
-        adam.step()
-        muon.step(0.02 * lr)
-        model.zero_grad(set_to_none=True)
+        descend(model, adam, muon, lr)
         step, seen = step + 1, seen + rows.numel()
         if step in (1, 10) or step % (50 if a.small else 250) == 0:
             used = shares.min(1).values
