@@ -28,15 +28,18 @@ constexpr int kTileCols = 256;    // k may not exceed this
 
 // kFromZero: y's old content is ignored.
 template <int kRows, bool kFromZero>
-HWY_INLINE void fma_rows(const float* x, const float* w, int k, float* y, int64_t ldy) {
-  const DF d;
-  VF acc[kRows][kVecs];
+HWY_INLINE void load_sums(const float* y, int64_t ldy, VF (*acc)[kVecs]) {
   OUTRIDER_UNROLL
   for (int r = 0; r < kRows; ++r) {
     OUTRIDER_UNROLL
     for (int v = 0; v < kVecs; ++v)
-      acc[r][v] = kFromZero ? hn::Zero(d) : hn::LoadU(d, y + r * ldy + v * kLanes);
+      acc[r][v] = kFromZero ? hn::Zero(DF()) : hn::LoadU(DF(), y + r * ldy + v * kLanes);
   }
+}
+
+template <int kRows>
+HWY_INLINE void add_products(const float* x, const float* w, int k, VF (*acc)[kVecs]) {
+  const DF d;
   for (int i = 0; i < k; ++i) {
     VF wv[kVecs];
     OUTRIDER_UNROLL
@@ -48,11 +51,23 @@ HWY_INLINE void fma_rows(const float* x, const float* w, int k, float* y, int64_
       for (int v = 0; v < kVecs; ++v) acc[r][v] = hn::MulAdd(xv, wv[v], acc[r][v]);
     }
   }
+}
+
+template <int kRows>
+HWY_INLINE void store_sums(const VF (*acc)[kVecs], float* y, int64_t ldy) {
   OUTRIDER_UNROLL
   for (int r = 0; r < kRows; ++r) {
     OUTRIDER_UNROLL
-    for (int v = 0; v < kVecs; ++v) hn::StoreU(acc[r][v], d, y + r * ldy + v * kLanes);
+    for (int v = 0; v < kVecs; ++v) hn::StoreU(acc[r][v], DF(), y + r * ldy + v * kLanes);
   }
+}
+
+template <int kRows, bool kFromZero>
+HWY_INLINE void fma_rows(const float* x, const float* w, int k, float* y, int64_t ldy) {
+  VF acc[kRows][kVecs];
+  load_sums<kRows, kFromZero>(y, ldy, acc);
+  add_products<kRows>(x, w, k, acc);
+  store_sums<kRows>(acc, y, ldy);
 }
 
 // The same where each 16 columns of w have one scale a row of the weights: scales[k / 16][16]. The sum over a
@@ -60,45 +75,21 @@ HWY_INLINE void fma_rows(const float* x, const float* w, int k, float* y, int64_
 template <int kRows, bool kFromZero>
 HWY_INLINE void fma_rows_scaled(const float* x, const float* w, const float* scales, int k, float* y,
                                 int64_t ldy) {
-  const DF d;
   VF total[kRows][kVecs];
-  OUTRIDER_UNROLL
-  for (int r = 0; r < kRows; ++r) {
-    OUTRIDER_UNROLL
-    for (int v = 0; v < kVecs; ++v)
-      total[r][v] = kFromZero ? hn::Zero(d) : hn::LoadU(d, y + r * ldy + v * kLanes);
-  }
+  load_sums<kRows, kFromZero>(y, ldy, total);
   for (int block = 0; block < k / 16; ++block, x += 16, w += 16 * kPanelRows, scales += kPanelRows) {
     VF acc[kRows][kVecs];
-    OUTRIDER_UNROLL
-    for (int r = 0; r < kRows; ++r) {
-      OUTRIDER_UNROLL
-      for (int v = 0; v < kVecs; ++v) acc[r][v] = hn::Zero(d);
-    }
-    for (int i = 0; i < 16; ++i) {
-      VF wv[kVecs];
-      OUTRIDER_UNROLL
-      for (int v = 0; v < kVecs; ++v) wv[v] = hn::Load(d, w + i * kPanelRows + v * kLanes);
-      OUTRIDER_UNROLL
-      for (int r = 0; r < kRows; ++r) {
-        const VF xv = hn::Set(d, x[r * kTileStride + i]);
-        OUTRIDER_UNROLL
-        for (int v = 0; v < kVecs; ++v) acc[r][v] = hn::MulAdd(xv, wv[v], acc[r][v]);
-      }
-    }
+    load_sums<kRows, /*kFromZero=*/true>(nullptr, 0, acc);
+    add_products<kRows>(x, w, 16, acc);
     OUTRIDER_UNROLL
     for (int r = 0; r < kRows; ++r) {
       OUTRIDER_UNROLL
       for (int v = 0; v < kVecs; ++v) {
-        total[r][v] = hn::MulAdd(acc[r][v], hn::Load(d, scales + v * kLanes), total[r][v]);
+        total[r][v] = hn::MulAdd(acc[r][v], hn::Load(DF(), scales + v * kLanes), total[r][v]);
       }
     }
   }
-  OUTRIDER_UNROLL
-  for (int r = 0; r < kRows; ++r) {
-    OUTRIDER_UNROLL
-    for (int v = 0; v < kVecs; ++v) hn::StoreU(total[r][v], d, y + r * ldy + v * kLanes);
-  }
+  store_sums<kRows>(total, y, ldy);
 }
 
 template <int kRows, bool kFromZero>

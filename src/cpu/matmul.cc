@@ -59,7 +59,7 @@ HWY_INLINE void store_outputs(VF value, int row, int rows, float* y) {
 
 // Sums of chains that begin at row panel * kPanelRows of W, to the rows of y they belong to.
 template <int kRows, int kChains>
-HWY_INLINE void store_sums(const VF (*acc)[kRows], VF scale, int panel, int rows, float* y) {
+HWY_INLINE void store_chains(const VF (*acc)[kRows], VF scale, int panel, int rows, float* y) {
   OUTRIDER_UNROLL
   for (int c = 0; c < kChains; ++c) {
     OUTRIDER_UNROLL
@@ -123,7 +123,7 @@ HWY_INLINE void direct_panels(const MatmulJob& job, int panel, const float* x, f
       }
     }
   }
-  store_sums<kRows, kChains>(acc, hn::Set(DF(), job.scale * kUnitOfSums<Codec>), panel, w.rows, y);
+  store_chains<kRows, kChains>(acc, hn::Set(DF(), job.scale * kUnitOfSums<Codec>), panel, w.rows, y);
 }
 
 // Panels from `panel` to `end`, as many at once as are left: one chain of multiply-adds would wait for each.
