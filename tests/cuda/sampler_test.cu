@@ -2,6 +2,7 @@
 
 #include "cuda/needs_gpu.h"
 #include "cuda/sampler_rig.h"
+#include "sampling/hostile_params.h"
 #include "sampling/reference.h"
 
 namespace outrider::cuda {
@@ -136,14 +137,18 @@ void expect_all_meet(const std::vector<Request>& requests, const std::vector<Out
   EXPECT_LE(different, 1 + static_cast<int>(requests.size()) / 50);
 }
 
+// Each round with seeds of its own.
+void expect_rounds_meet(SamplerRig& rig, std::vector<Request> requests, int rounds, int valid) {
+  for (int round = 0; round < rounds; ++round) {
+    for (Request& r : requests) r.params.seed += 1000;
+    expect_all_meet(requests, rig.bind_and_run(requests), valid);
+  }
+}
+
 TEST(Sampler, every_knob_alone_chooses_the_token_of_the_cpu) {
   NEEDS_GPU();
   SamplerRig rig(shape_of(kVocab, kValid));
-  std::vector<Request> requests = knobs(kVocab);
-  for (uint64_t round = 0; round < 8; ++round) {
-    for (Request& r : requests) r.params.seed += 1000;
-    expect_all_meet(requests, rig.bind_and_run(requests), kValid);
-  }
+  expect_rounds_meet(rig, knobs(kVocab), 8, kValid);
 }
 
 TEST(Sampler, random_combinations_choose_the_token_of_the_cpu_and_its_logprobs) {
@@ -239,11 +244,7 @@ TEST(Sampler, a_nucleus_with_ties_masks_and_spikes_chooses_the_token_of_the_cpu)
   NEEDS_GPU();
   for (int vocab : {7, 1003, 20000}) {
     SamplerRig rig(shape_of(vocab, vocab));
-    std::vector<Request> requests = nucleus_rows(vocab);
-    for (uint64_t round = 0; round < 3; ++round) {
-      for (Request& r : requests) r.params.seed += 1000;
-      expect_all_meet(requests, rig.bind_and_run(requests), vocab);
-    }
+    expect_rounds_meet(rig, nucleus_rows(vocab), 3, vocab);
   }
 }
 
@@ -371,9 +372,6 @@ TEST(Sampler, hostile_values_choose_what_the_cpu_chooses) {
     for (int round = 0; round < 10; ++round) {
       std::vector<Request> requests(64);
       for (Request& r : requests) {
-        auto pick = [&](std::initializer_list<double> values) {
-          return values.begin()[random() % values.size()];
-        };
         r.name = "hostile, vocab " + std::to_string(vocab);
         r.logits.resize(vocab);
         const bool nothing = random() % 8 == 0;
@@ -382,22 +380,7 @@ TEST(Sampler, hostile_values_choose_what_the_cpu_chooses) {
               : random() % 2 ? specials[random() % 8]
                              : static_cast<float>(random() % 100) - 50;
         }
-        SamplingParams& p = r.params;
-        p.temperature = pick({0, 1e-4, 1, 2, 1e30});
-        p.top_p = pick({1e-9, 0.5, 1});
-        p.min_p = pick({0, 0.5, 1});
-        p.top_k = static_cast<int64_t>(pick({0, 1, 5, 1e15}));
-        p.repetition_penalty = pick({1e-3, 1, 1e3});
-        p.frequency_penalty = pick({-2, 0, 2});
-        p.logit_bias = {
-            {static_cast<int32_t>(random() % 40) - 10, static_cast<float>(pick({-100, 100, 3e38}))}};
-        p.bad_words = {{}, {static_cast<int32_t>(random() % 40) - 10}};
-        p.min_tokens = 1;
-        p.eos_token_ids = {static_cast<int32_t>(random() % 40) - 10};
-        if (random() % 4 == 0) p.allowed_token_ids = {-5, 1, 1000000};
-        p.logprobs = static_cast<int>(random() % 20);
-        p.processed_logprobs = random() % 2;
-        p.seed = random();
+        r.params = test::hostile_params(random, 20);
         r.prompt = {0, 1, 1, 7, 100, -3};
         r.output = r.prompt;
       }

@@ -4,6 +4,7 @@
 
 #include <random>
 
+#include "sampling/hostile_params.h"
 #include "sampling/philox.h"
 #include "sampling/reference.h"
 
@@ -346,25 +347,7 @@ TEST(BrokenLogits, AnyMixtureOfHostileValuesAndParametersYieldsATokenOfTheVocabu
     const int n = 1 + static_cast<int>(random() % 20);
     std::vector<float> row(n);
     for (float& x : row) x = random() % 2 ? specials[random() % 7] : static_cast<float>(random() % 100) - 50;
-    auto pick = [&](std::initializer_list<double> values) {
-      return values.begin()[random() % values.size()];
-    };
-    SamplingParams params;
-    params.temperature = pick({0, 1e-4, 1, 2, 1e30});
-    params.top_p = pick({1e-9, 0.5, 1});
-    params.min_p = pick({0, 0.5, 1});
-    params.top_k = static_cast<int64_t>(pick({0, 1, 5, 1e15}));
-    params.repetition_penalty = pick({1e-3, 1, 1e3});
-    params.frequency_penalty = pick({-2, 0, 2});
-    params.logit_bias = {
-        {static_cast<int32_t>(random() % 40) - 10, static_cast<float>(pick({-100, 100, 3e38}))}};
-    params.bad_words = {{}, {static_cast<int32_t>(random() % 40) - 10}};
-    params.min_tokens = 1;
-    params.eos_token_ids = {static_cast<int32_t>(random() % 40) - 10};
-    if (random() % 4 == 0) params.allowed_token_ids = {-5, 1, 1000000};
-    params.logprobs = static_cast<int>(random() % 30);
-    params.processed_logprobs = random() % 2;
-    params.seed = random();
+    const SamplingParams params = hostile_params(random, 30);
     const std::vector<int32_t> seen = {0, 1, 1, 7, 100, -3};
     const auto sample = sampler.sample(row, params, TokenHistory(seen, seen), 0);
     ASSERT_GE(sample.token, 0);

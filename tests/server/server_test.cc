@@ -276,13 +276,15 @@ TEST_F(ServerTest, one_clients_disconnect_leaves_the_others_alone) {
   EXPECT_TRUE(aborted_become(10));
 }
 
+const std::string kEndless =
+    post_text("/v1/completions", R"({"prompt":"x","max_tokens":900000,"ignore_eos":true,"stream":true})");
+
 TEST_F(ServerTest, a_client_that_does_not_read_is_cut_off) {
   ServerOptions options;
   options.limits.write_queue_bytes = 256 << 10;
   start(options);
   SocketClient client(port(), 4096);
-  client.send(
-      post_text("/v1/completions", R"({"prompt":"x","max_tokens":900000,"ignore_eos":true,"stream":true})"));
+  client.send(kEndless);
   EXPECT_TRUE(aborted_become(1));
 }
 
@@ -292,8 +294,7 @@ TEST_F(ServerTest, an_answer_that_nobody_takes_is_given_up_after_the_write_timeo
   options.limits.write_queue_bytes = size_t{1} << 30;
   start(options);
   SocketClient client(port(), 4096);
-  client.send(
-      post_text("/v1/completions", R"({"prompt":"x","max_tokens":900000,"ignore_eos":true,"stream":true})"));
+  client.send(kEndless);
   EXPECT_TRUE(aborted_become(1));
 }
 
