@@ -53,8 +53,6 @@ class ExactLength {
   NumpyLegacy& random_;
 };
 
-}  // namespace
-
 std::vector<SampleRequest> random_dataset(const config::DatasetOptions& options,
                                           const tokenizer::Tokenizer& tokenizer) {
   const int64_t num_special = tokenizer.bos_id() >= 0 ? 1 : 0;
@@ -107,6 +105,8 @@ std::vector<SampleRequest> prefix_repetition_dataset(const config::DatasetOption
   generators.python.shuffle(requests);
   return requests;
 }
+
+}  // namespace
 
 std::vector<SampleRequest> make_dataset(const config::DatasetOptions& options,
                                         const tokenizer::Tokenizer& tokenizer, Generators& generators) {

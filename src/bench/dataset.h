@@ -29,12 +29,7 @@ struct Generators {
 std::vector<SampleRequest> make_dataset(const config::DatasetOptions& options,
                                         const tokenizer::Tokenizer& tokenizer, Generators& generators);
 
-// One of each, for make_dataset.
-std::vector<SampleRequest> random_dataset(const config::DatasetOptions& options,
-                                          const tokenizer::Tokenizer& tokenizer);
-std::vector<SampleRequest> prefix_repetition_dataset(const config::DatasetOptions& options,
-                                                     const tokenizer::Tokenizer& tokenizer,
-                                                     Generators& generators);
+// For make_dataset: those that are read from files.
 std::vector<SampleRequest> sharegpt_dataset(const config::DatasetOptions& options,
                                             const tokenizer::Tokenizer& tokenizer);
 std::vector<SampleRequest> custom_dataset(const config::DatasetOptions& options,

@@ -15,6 +15,9 @@ double percentile(const std::vector<double>& sorted, double percent) {
   return part >= 0.5 ? sorted[above] - step * (1 - part) : sorted[below] + step * part;
 }
 
+namespace {
+
+// As numpy computes them: population deviation, linear percentiles.
 Statistics statistics(std::vector<double> seconds, const std::vector<double>& percentiles) {
   constexpr double kMilliseconds = 1000;
   if (seconds.empty()) seconds = {0};
@@ -34,6 +37,8 @@ Statistics statistics(std::vector<double> seconds, const std::vector<double>& pe
   }
   return out;
 }
+
+}  // namespace
 
 Metrics calculate_metrics(const std::vector<SampleRequest>& requests, const std::vector<Outcome>& outcomes,
                           double duration, const tokenizer::Tokenizer& tokenizer,

@@ -20,8 +20,6 @@ struct Statistics {
   std::vector<std::pair<double, double>> percentiles;  // (of which, value)
 };
 
-// As numpy computes them: population deviation, linear percentiles. `seconds` need not be sorted.
-Statistics statistics(std::vector<double> seconds, const std::vector<double>& percentiles);
 // Linear between the two nearest ranks; `sorted` must not be empty.
 double percentile(const std::vector<double>& sorted, double percent);
 

@@ -12,6 +12,13 @@ bool is_lower(char c) { return c >= 'a' && c <= 'z'; }
 bool is_upper(char c) { return c >= 'A' && c <= 'Z'; }
 char to_upper(char c) { return is_lower(c) ? static_cast<char>(c - 32) : c; }
 
+// str.isspace() of one character.
+bool is_python_space(uint32_t c) {
+  return (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
+         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
+         c == 0x3000;
+}
+
 // Length of the character that ends `text`, and its code point.
 Utf8Step last_step(std::string_view text) {
   size_t length = 1;
@@ -19,7 +26,9 @@ Utf8Step last_step(std::string_view text) {
          (static_cast<uint8_t>(text[text.size() - length]) & 0xC0) == 0x80) {
     ++length;
   }
-  return utf8_step(text.substr(text.size() - length));
+  const Utf8Step step = utf8_step(text.substr(text.size() - length));
+  if (step.length == length) return step;
+  return {Utf8Step::Kind::kInvalid, 1, kReplacementCodePoint};  // a byte behind the character
 }
 
 bool is_one_of(std::string_view character, uint32_t code_point, std::optional<std::string_view> characters) {
@@ -50,12 +59,6 @@ std::vector<std::string_view> words(std::string_view text) {
 }
 
 }  // namespace
-
-bool is_python_space(uint32_t c) {
-  return (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
-         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
-         c == 0x3000;
-}
 
 std::string_view strip(std::string_view text, Side side, std::optional<std::string_view> characters) {
   while (side != Side::kRight && !text.empty()) {

@@ -9,8 +9,6 @@
 
 namespace outrider::chat::jinja {
 
-bool is_python_space(uint32_t code_point);  // str.isspace() of one character
-
 enum class Side { kBoth, kLeft, kRight };
 // str.strip(), lstrip(), rstrip(); `characters` absent: white space.
 std::string_view strip(std::string_view text, Side side, std::optional<std::string_view> characters);

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/utf8.h"
+#include "chat/jinja_text.h"
 #include "chat/literal.h"
 #include "chat/python_json.h"
 
@@ -23,27 +24,8 @@ constexpr std::string_view kSystemToolsIntro =
     "call.";
 constexpr size_t kMaxRoleBytes = 64;
 
-// str.isspace() of Python.
-bool is_python_space(uint32_t c) {
-  return (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
-         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
-         c == 0x3000;
-}
-
 // str.strip() of Python.
-std::string_view trim(std::string_view text) {
-  size_t begin = text.size();
-  size_t end = 0;
-  for (size_t at = 0; at < text.size();) {
-    const Utf8Step step = utf8_step(text.substr(at, 4));
-    if (!is_python_space(step.code_point)) {
-      begin = std::min(begin, at);
-      end = at + step.length;
-    }
-    at += step.length;
-  }
-  return begin < end ? text.substr(begin, end - begin) : std::string_view();
-}
+std::string_view trim(std::string_view text) { return jinja::strip(text, jinja::Side::kBoth, std::nullopt); }
 
 const Json* member(const Json& object, const char* key) {
   const auto it = object.find(key);

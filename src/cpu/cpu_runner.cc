@@ -43,7 +43,6 @@ class CpuRunner final : public runner::Runner {
   void submit(StepPlan plan) override;
   StepResult collect() override;
   const model::KvGeometry& kv() const override { return kv_; }
-  const char* device_name() const override { return "cpu"; }
 
  private:
   void work();

@@ -106,7 +106,6 @@ class CudaRunner final : public runner::Runner {
       : kv_(plan.kv),
         experts_per_token_(model->config.num_experts_per_token),
         shape_(sampler_shape(model->config, options)),
-        device_(find_device()),
         llama_(model, plan.kv, limits_of(options)),
         sampler_(shape_),
         logits_(static_cast<size_t>(logit_bytes(model->config, options))),
@@ -157,7 +156,6 @@ class CudaRunner final : public runner::Runner {
   }
 
   const model::KvGeometry& kv() const override { return kv_; }
-  const char* device_name() const override { return device_.name.c_str(); }
   GraphCounts graph_counts() const { return {graphs_.size(), graphs_.captures(), graphs_.launches()}; }
 
  private:
@@ -174,7 +172,6 @@ class CudaRunner final : public runner::Runner {
   const model::KvGeometry kv_;
   const int experts_per_token_;
   const SamplerShape shape_;
-  const DeviceInfo device_;
   Stream stream_;
   Llama4 llama_;
   Sampler sampler_;
@@ -406,6 +403,7 @@ std::vector<model::PlanRow> device_memory(const model::Model& model, const CudaO
 
 std::unique_ptr<runner::Runner> make_cuda_runner(std::shared_ptr<const model::Model> model,
                                                  const model::MemoryPlan& plan, const CudaOptions& options) {
+  find_device();  // says what is missing better than the first allocation would
   try {
     return std::make_unique<CudaRunner>(std::move(model), plan, options);
   } catch (const DeviceError& e) {

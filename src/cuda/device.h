@@ -87,8 +87,7 @@ class Stream {
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
   ~Stream() { cudaStreamDestroy(stream_); }
-  // NOLINTNEXTLINE(google-explicit-constructor): CUDA's calls take it as they take the handle.
-  operator cudaStream_t() const { return stream_; }
+  operator cudaStream_t() const { return stream_; }  // NOLINT(google-explicit-constructor)
   void wait() const { check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize"); }
 
  private:

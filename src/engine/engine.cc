@@ -33,11 +33,7 @@ struct Cancel {
 struct ResetPrefixCache {
   std::promise<void> done;
 };
-struct Drain {
-  Clock::time_point deadline;
-  std::promise<void> done;
-};
-using Message = std::variant<Submit, Cancel, ResetPrefixCache, Drain>;
+using Message = std::variant<Submit, Cancel, ResetPrefixCache>;
 
 // Ends a thread whose place another has taken. No std::exception: it is not to be handled as a failed step.
 struct Replaced {};
@@ -45,11 +41,6 @@ struct Replaced {};
 uint64_t random_seed() {
   std::random_device device;
   return uint64_t{device()} << 32 | device();
-}
-
-Clock::time_point after(Clock::duration wait) {
-  Clock::time_point now = Clock::now();
-  return wait < Clock::time_point::max() - now ? now + wait : Clock::time_point::max();
 }
 
 }  // namespace
@@ -88,8 +79,6 @@ struct Engine::Impl {
   void handle(Submit& message);
   void handle(Cancel& message);
   void handle(ResetPrefixCache& message);
-  void handle(Drain& message);
-  void finish_drains();
   void step();
   void on_device(const std::function<void()>& call);
   void watch();
@@ -101,8 +90,6 @@ struct Engine::Impl {
   Scheduler scheduler_;
   StatsObserver* observer_;
   std::unordered_map<RequestId, OutputSink> sinks_;
-  std::vector<Drain> drains_;                // not answered yet
-  bool draining_ = false;                    // nothing new is admitted
   std::deque<Clock::time_point> submitted_;  // of the steps in flight
   Clock::time_point last_collect_;
   std::string failure_;
@@ -146,11 +133,9 @@ void Engine::Impl::stop() {
 void Engine::Impl::run() {
   while (wait_for_work()) {
     if (busy()) step();
-    finish_drains();  // last: what it waits for must be answered before the thread sleeps
   }
   scheduler_.cancel_all(FinishReason::kAbort, "the server is stopping", Clock::now());
   deliver(0.0);
-  for (Drain& drain : drains_) drain.done.set_value();
   // The device is never taken down under a step.
   while (alive && scheduler_.num_steps_in_flight() > 0) step();
 }
@@ -174,13 +159,13 @@ bool Engine::Impl::wait_for_work() {
 
 void Engine::Impl::handle(Submit& message) {
   if (message.request.sink) sinks_[message.id] = std::move(message.request.sink);
-  if (alive && !draining_) {
+  if (alive) {
     scheduler_.add(message.id, std::move(message.request), Clock::now());
     return;
   }
   Output output{.id = message.id};
-  output.finish_reason = alive ? FinishReason::kAbort : FinishReason::kError;
-  output.error = alive ? "the server is stopping" : failure_;
+  output.finish_reason = FinishReason::kError;
+  output.error = failure_;
   give(std::move(output));
 }
 
@@ -192,24 +177,6 @@ void Engine::Impl::handle(Cancel& message) {
 void Engine::Impl::handle(ResetPrefixCache& message) {
   scheduler_.reset_prefix_cache();
   message.done.set_value();
-}
-
-void Engine::Impl::handle(Drain& message) {
-  draining_ = true;
-  drains_.push_back(std::move(message));
-}
-
-void Engine::Impl::finish_drains() {
-  if (drains_.empty()) return;
-  Clock::time_point now = Clock::now();
-  bool late = std::ranges::any_of(drains_, [&](const Drain& drain) { return drain.deadline <= now; });
-  if (late && scheduler_.has_requests()) {
-    scheduler_.cancel_all(FinishReason::kAbort, "the time to finish is over", now);
-    deliver(0.0);
-  }
-  if (scheduler_.has_requests()) return;
-  for (Drain& drain : drains_) drain.done.set_value();
-  drains_.clear();
 }
 
 // Keeps the device one step ahead, then waits for the oldest.
@@ -272,7 +239,6 @@ void Engine::Impl::watch() {
   lock.unlock();
   fail(fmt::format("it has not answered for {:.3g} s",
                    std::chrono::duration<double>(options.device_timeout).count()));
-  finish_drains();
   run();  // this is the engine thread now
 }
 
@@ -323,13 +289,6 @@ void Engine::cancel(RequestId id, bool as_stop) { impl_->post(Cancel{id, as_stop
 
 void Engine::reset_prefix_cache() {
   ResetPrefixCache message;
-  std::future<void> done = message.done.get_future();
-  impl_->post(std::move(message));
-  done.wait();
-}
-
-void Engine::drain(Clock::duration deadline) {
-  Drain message{.deadline = after(deadline)};
   std::future<void> done = message.done.get_future();
   impl_->post(std::move(message));
   done.wait();

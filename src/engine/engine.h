@@ -110,9 +110,6 @@ class Engine {
   void cancel(RequestId id, bool as_stop = false);
   // Any thread: forget cached prefixes (only when nothing runs it is certain that all go). Returns when done.
   void reset_prefix_cache();
-  // Any thread: refuse new requests from now on (kAbort); returns when all accepted ones have ended, or once
-  // the deadline has passed and the rest has been aborted (after the step in flight).
-  void drain(Clock::duration deadline);
 
   // False once the device has failed: every request ends with kError, later ones too.
   bool alive() const;

@@ -19,6 +19,8 @@ bool is_hex(std::string_view text) {
                      [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
 }
 
+bool is_commit(std::string_view text) { return text.size() == 40 && is_hex(text); }
+
 const Json* find(const Json& object, const char* key) {
   if (!object.is_object()) return nullptr;
   const auto it = object.find(key);
@@ -49,8 +51,6 @@ bool is_plain_name(std::string_view name) {
                                  [](unsigned char c) { return c >= 0x20 && c != 0x7f && c != '/'; });
   return clean && !name.empty() && name.size() <= 255 && name != "." && name != "..";
 }
-
-bool is_commit(std::string_view text) { return text.size() == 40 && is_hex(text); }
 
 bool is_revision(std::string_view text) {
   while (true) {

@@ -27,7 +27,6 @@ inline constexpr uint64_t kMaxFileBytes = uint64_t{1} << 44;
 
 // One folder or file name that stays where it is put.
 bool is_plain_name(std::string_view name);
-bool is_commit(std::string_view text);
 
 // A branch, tag or commit that names one path below refs/ and no other.
 bool is_revision(std::string_view text);

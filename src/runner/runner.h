@@ -79,7 +79,6 @@ class Runner {
   virtual void submit(StepPlan plan) = 0;
   virtual StepResult collect() = 0;  // blocks for the oldest submitted step
   virtual const model::KvGeometry& kv() const = 0;
-  virtual const char* device_name() const = 0;
 };
 
 }  // namespace outrider::runner

@@ -29,13 +29,8 @@ struct FreeMatchContext {
   void operator()(pcre2_match_context* context) const { pcre2_match_context_free(context); }
 };
 
-}  // namespace
-
-struct PreTokenizer::Impl {
-  std::unique_ptr<pcre2_code, FreeCode> code;
-  std::unique_ptr<pcre2_match_context, FreeMatchContext> limits;
-};
-
+// `pattern` as Oniguruma, which Hugging Face tokenizers use, understands it, for PCRE2: there \s is Unicode's
+// White_Space, here it would take U+180E too.
 std::string to_pcre2(std::string_view pattern) {
   constexpr std::string_view kSpaces = R"(\p{Z}\x09-\x0d\x85)";
   std::string out;
@@ -59,6 +54,13 @@ std::string to_pcre2(std::string_view pattern) {
   }
   return out;
 }
+
+}  // namespace
+
+struct PreTokenizer::Impl {
+  std::unique_ptr<pcre2_code, FreeCode> code;
+  std::unique_ptr<pcre2_match_context, FreeMatchContext> limits;
+};
 
 PreTokenizer::PreTokenizer(const std::string& pattern, const std::string& origin)
     : impl_(std::make_unique<Impl>()) {

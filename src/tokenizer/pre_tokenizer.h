@@ -39,8 +39,4 @@ class PreTokenizer {
   std::unique_ptr<Impl> impl_;
 };
 
-// `pattern` as Oniguruma, which Hugging Face tokenizers use, understands it, for PCRE2: there \s is Unicode's
-// White_Space, here it would take U+180E too.
-std::string to_pcre2(std::string_view pattern);
-
 }  // namespace outrider::tokenizer

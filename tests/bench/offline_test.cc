@@ -5,7 +5,6 @@
 #include <atomic>
 #include <csignal>
 #include <deque>
-#include <numeric>
 #include <set>
 
 #include "base/error.h"
@@ -43,7 +42,6 @@ class ConstantRunner : public runner::Runner {
     return result;
   }
   const model::KvGeometry& kv() const override { return kv_; }
-  const char* device_name() const override { return "constant"; }
 
   std::atomic<int> failing_step{-1}, interrupting_step{-1};
   // Of the engine's thread; read when nothing runs any more.

@@ -70,7 +70,6 @@ class FakeRunner : public runner::Runner {
     return result;
   }
   const model::KvGeometry& kv() const override { return kv_; }
-  const char* device_name() const override { return "fake"; }
 
  private:
   model::KvGeometry kv_;
@@ -98,7 +97,7 @@ class Received {
     };
   }
   void wait_for_first() { first_.get_future().wait(); }
-  bool wait() { return done_.get_future().wait_for(std::chrono::seconds(60)) == std::future_status::ready; }
+  bool wait() { return ended_.wait_for(std::chrono::seconds(60)) == std::future_status::ready; }
   // After the engine is gone, or once wait() has returned.
   int finals() const { return with_lock(finals_); }
   bool after_final() const { return with_lock(after_final_); }
@@ -120,6 +119,7 @@ class Received {
   int finals_ = 0;
   bool after_final_ = false;
   std::promise<void> first_, done_;
+  std::future<void> ended_ = done_.get_future();
 };
 
 class Totals : public StatsObserver {
@@ -208,7 +208,6 @@ class EngineTest : public testing::TestWithParam<bool> {
     EXPECT_EQ(late.reason(), FinishReason::kError);
     for (RequestId id : ids) engine_->cancel(id);
     engine_->reset_prefix_cache();
-    engine_->drain(std::chrono::hours(1));
     if (device_.silent.exchange(false))
       device_.silent.notify_all();  // it comes back, and finds its place taken
     engine_.reset();
@@ -289,7 +288,7 @@ TEST_P(EngineTest, ManyThreadsWithRandomCancelsGetExactlyOneLastOutputEach) {
   std::vector<std::thread> threads;
   for (int t = 0; t < kThreads; ++t) threads.emplace_back(client, t);
   for (std::thread& thread : threads) thread.join();
-  engine.drain(std::chrono::seconds(60));
+  for (Sent& s : sent) ASSERT_TRUE(s.received.wait());
   engine_.reset();
   int complete = 0;
   for (Sent& s : sent) {
@@ -341,13 +340,11 @@ TEST_P(EngineTest, ADeviceThatNeverAnswersEndsEveryRequestWithAnErrorAndLaterOne
     std::vector<Received> received(10);
     std::vector<RequestId> ids;
     for (Received& r : received) ids.push_back(engine.submit(request({1, 2, 3}, 50, &r)));
-    std::thread drain([&] { engine.drain(std::chrono::hours(1)); });
     for (Received& r : received) {
       ASSERT_TRUE(r.wait());
       EXPECT_EQ(r.reason(), FinishReason::kError);
       EXPECT_EQ(r.error(), "the device failed: it has not answered for 0.06 s");
     }
-    drain.join();
     expect_failed_engine(received, ids);
   }
 }
@@ -362,31 +359,6 @@ TEST_P(EngineTest, ASlowDeviceIsNotASilentOne) {
   EXPECT_EQ(received.reason(), FinishReason::kLength);
   std::this_thread::sleep_for(milliseconds(250));  // idle
   EXPECT_TRUE(engine.alive());
-}
-
-TEST_P(EngineTest, DrainLetsAcceptedRequestsEndAndRefusesNewOnes) {
-  runner_->set_step_time(milliseconds(1));
-  Engine& engine = start();
-  std::vector<Received> received = submit_dozen(8);
-  engine.drain(Clock::duration::max());
-  for (Received& r : received) EXPECT_EQ(r.reason(), FinishReason::kLength);
-  Received late;
-  engine.submit(request({1}, 1, &late));
-  ASSERT_TRUE(late.wait());
-  EXPECT_EQ(late.reason(), FinishReason::kAbort);
-  EXPECT_TRUE(engine.alive());
-}
-
-TEST_P(EngineTest, DrainAbortsWhatIsLeftAtTheDeadline) {
-  runner_->set_step_time(milliseconds(5));
-  Engine& engine = start();
-  std::vector<Received> received = submit_dozen(60);
-  received[0].wait_for_first();
-  auto drain_twice = [&] { engine.drain(milliseconds(20)); };
-  std::thread other(drain_twice);
-  drain_twice();
-  other.join();
-  expect_all_aborted(received);
 }
 
 TEST_P(EngineTest, TheDestructorAbortsWhatRuns) {

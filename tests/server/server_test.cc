@@ -49,7 +49,6 @@ class TypistRunner : public runner::Runner {
     return result;
   }
   const model::KvGeometry& kv() const override { return kv_; }
-  const char* device_name() const override { return "typist"; }
 
  private:
   model::KvGeometry kv_;
