@@ -1,6 +1,5 @@
 // What a server streams to `outrider bench serve`. The first byte says where the stream is cut in two: that
 // must not matter.
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

@@ -1,7 +1,6 @@
 // Any bytes as a safetensors file: tensors within those bytes, or CheckpointError.
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
 #include "base/error.h"
 #include "checkpoint/safetensors.h"

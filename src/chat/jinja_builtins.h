@@ -1,7 +1,6 @@
 // Filters, tests, methods and global functions.
 #pragma once
 
-#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>

@@ -7,7 +7,6 @@
 // tests/tools/make_jinja_cases.py compares the two.
 #pragma once
 
-#include <memory>
 #include <string>
 #include <string_view>
 

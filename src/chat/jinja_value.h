@@ -3,7 +3,6 @@
 // parts.
 #pragma once
 
-#include <cstdint>
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>

@@ -1,7 +1,6 @@
 // Joins the tensors of a checkpoint with the places of a model that the dialect table gives them.
 #pragma once
 
-#include <array>
 #include <map>
 #include <string>
 #include <vector>

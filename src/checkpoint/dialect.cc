@@ -1,6 +1,5 @@
 #include "checkpoint/dialect.h"
 
-#include <array>
 #include <cassert>
 
 namespace outrider::checkpoint {

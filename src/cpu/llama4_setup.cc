@@ -4,7 +4,6 @@
 
 #include "base/error.h"
 #include "cpu/llama4.h"
-#include "cpu/rope.h"
 #include "model/rope_frequencies.h"
 
 namespace outrider::cpu {

@@ -3,8 +3,6 @@
 // is left to the product.
 #pragma once
 
-#include <cstdint>
-
 #include "model/weights.h"
 
 namespace outrider::cpu {

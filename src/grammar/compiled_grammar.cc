@@ -2,7 +2,6 @@
 
 #include <xgrammar/matcher.h>
 
-#include <cassert>
 #include <stdexcept>
 
 #include "grammar/compilation.h"

@@ -6,7 +6,6 @@
 #pragma once
 
 #include <string>
-#include <vector>
 
 #include "hub/answers.h"
 #include "hub/cache.h"

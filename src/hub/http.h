@@ -3,9 +3,7 @@
 #pragma once
 
 #include <atomic>
-#include <cstdint>
 #include <memory>
-#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>

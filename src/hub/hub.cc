@@ -1,6 +1,5 @@
 #include "hub/hub.h"
 
-#include <algorithm>
 #include <atomic>
 #include <charconv>
 

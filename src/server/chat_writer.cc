@@ -1,5 +1,6 @@
 #include "server/chat_writer.h"
 
+#include "base/json_string.h"
 #include "server/json_text.h"
 #include "server/random_id.h"
 

@@ -1,5 +1,6 @@
 #include "server/completion_writer.h"
 
+#include "base/json_string.h"
 #include "server/json_text.h"
 
 namespace outrider::server {

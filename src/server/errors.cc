@@ -1,6 +1,6 @@
 #include "server/errors.h"
 
-#include "server/json_text.h"
+#include "base/json_string.h"
 
 namespace outrider::server {
 

@@ -11,7 +11,6 @@
 #include <sstream>
 
 #include "base/python_float.h"
-#include "server/json_text.h"
 
 namespace outrider::server::exposition {
 namespace {

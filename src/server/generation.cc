@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/log.h"
+#include "base/python_repr.h"
 #include "server/errors.h"
 #include "server/json_text.h"
 

@@ -1,9 +1,11 @@
 #include "server/json_text.h"
 
 #include "base/error.h"
+#include "base/python_repr.h"
 #include "base/utf8.h"
 
 namespace outrider::server {
+
 size_t count_characters(std::string_view utf8) {
   size_t count = 0;
   for (const char c : utf8) count += (static_cast<unsigned char>(c) & 0xC0) != 0x80;

@@ -1,14 +1,11 @@
-// JSON, appended to a growing text. Replies are written field by field, in the
-// order that clients of vLLM see; no tree is built for them.
+// JSON of requests and replies. Replies are appended field by field to a growing text, in the order that
+// clients of vLLM see; no tree is built for them.
 #pragma once
 
 #include <nlohmann/json.hpp>
 #include <span>
 #include <string>
 #include <string_view>
-
-#include "base/json_string.h"
-#include "base/python_repr.h"
 
 namespace outrider::server {
 

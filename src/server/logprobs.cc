@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/json_string.h"
 #include "base/python_float.h"
 #include "server/json_text.h"
 

@@ -6,7 +6,6 @@
 #include <prometheus/registry.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cstdio>
 #include <deque>
 #include <map>

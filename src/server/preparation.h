@@ -1,7 +1,6 @@
 // Steps of preparing a request that routes share. No I/O.
 #pragma once
 
-#include "base/error.h"
 #include "server/http.h"
 #include "server/job.h"
 #include "server/logprobs.h"

@@ -1,6 +1,6 @@
 #include "server/request_fields.h"
 
-#include "base/error.h"
+#include "base/python_repr.h"
 
 namespace outrider::server {
 namespace {

@@ -1,5 +1,6 @@
 #include "server/routes.h"
 
+#include "base/json_string.h"
 #include "server/chat_completions.h"
 #include "server/completions.h"
 #include "server/errors.h"

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/python_float.h"
+#include "base/python_repr.h"
 
 namespace outrider::server {
 namespace {

@@ -1,8 +1,6 @@
 // From request fields to sampling parameters: the second stage of validation.
 #pragma once
 
-#include <memory>
-
 #include "engine/output_text.h"
 #include "sampling/params.h"
 #include "server/options.h"

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/python_repr.h"
 #include "base/text.h"
 
 namespace outrider::server {

@@ -5,7 +5,6 @@
 // them. The server must outlive the engine that was given its observer.
 #pragma once
 
-#include <functional>
 #include <memory>
 
 #include "engine/engine.h"

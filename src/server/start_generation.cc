@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/python_float.h"
+#include "base/python_repr.h"
 #include "server/errors.h"
 #include "server/generation.h"
 #include "server/json_text.h"

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/python_repr.h"
 
 namespace outrider::server {
 namespace {

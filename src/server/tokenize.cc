@@ -1,5 +1,6 @@
 #include "server/tokenize.h"
 
+#include "base/json_string.h"
 #include "base/log.h"
 #include "server/chat_prompt.h"
 #include "server/errors.h"

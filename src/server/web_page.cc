@@ -1,8 +1,8 @@
 #include "server/web_page.h"
 
+#include "base/json_string.h"
 #include "base/python_float.h"
 #include "server/errors.h"
-#include "server/json_text.h"
 #include "web/assets.h"
 
 namespace outrider::server {

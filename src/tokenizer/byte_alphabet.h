@@ -2,7 +2,6 @@
 // for U+0100, U+0101, ... in order of the byte. Source: GPT-2's encoder, bytes_to_unicode.
 #pragma once
 
-#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>

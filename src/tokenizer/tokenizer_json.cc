@@ -1,7 +1,6 @@
 #include "tokenizer/tokenizer_json.h"
 
 #include <algorithm>
-#include <initializer_list>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"

@@ -2,8 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <filesystem>
-
 #include "base/error.h"
 #include "checkpoint/load.h"
 #include "cpu/safetensors_reader.h"

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstring>
 #include <map>
-#include <set>
 
 #include "cuda/sampler.h"
 #include "sampling/sampler.h"

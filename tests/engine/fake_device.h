@@ -12,7 +12,6 @@
 #include <deque>
 #include <map>
 #include <set>
-#include <string>
 #include <vector>
 
 #include "engine/engine.h"

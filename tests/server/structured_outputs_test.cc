@@ -1,6 +1,7 @@
 // What requests want their output to match, and replies that tool_choice forces to be calls.
 #include <gtest/gtest.h>
 
+#include "base/json_string.h"
 #include "server/harness.h"
 #include "server/json_text.h"
 

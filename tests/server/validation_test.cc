@@ -1,6 +1,7 @@
 // One row for each text of the reference's sections 2 and 4.
 #include <gtest/gtest.h>
 
+#include "base/python_repr.h"
 #include "server/harness.h"
 #include "server/json_text.h"
 
