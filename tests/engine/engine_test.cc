@@ -198,16 +198,31 @@ class EngineTest : public testing::TestWithParam<bool> {
     }
   }
 
-  // After the device has failed under `received`: what comes now is refused at once, nothing waits, and
-  // everybody was told once.
-  void expect_failed_engine(std::vector<Received>& received, std::vector<RequestId> ids) {
-    EXPECT_FALSE(engine_->alive());
+  // A device that fails in its fifth step ends every request with an error, says `why` to each where it is
+  // given, refuses what comes now at once, lets nothing wait, and everybody is told once.
+  void expect_failure_is_told(Fault fault, const std::string& why = "") {
+    runner_ = std::make_unique<FakeRunner>(kv_, options_, &device_);
+    device_.steps = 0;
+    runner_->fail_at(5, fault);
+    Engine& engine = start();
+    std::vector<Received> received(10);
+    std::vector<RequestId> ids;
+    for (Received& r : received) ids.push_back(engine.submit(request({1, 2, 3}, 50, &r)));
+    for (Received& r : received) {
+      ASSERT_TRUE(r.wait());
+      EXPECT_EQ(r.reason(), FinishReason::kError);
+      EXPECT_NE(r.error(), "");
+      if (!why.empty()) {
+        EXPECT_EQ(r.error(), why);
+      }
+    }
+    EXPECT_FALSE(engine.alive());
     Received late;
-    ids.push_back(engine_->submit(request({1}, 1, &late)));
+    ids.push_back(engine.submit(request({1}, 1, &late)));
     ASSERT_TRUE(late.wait());
     EXPECT_EQ(late.reason(), FinishReason::kError);
-    for (RequestId id : ids) engine_->cancel(id);
-    engine_->reset_prefix_cache();
+    for (RequestId id : ids) engine.cancel(id);
+    engine.reset_prefix_cache();
     if (device_.silent.exchange(false))
       device_.silent.notify_all();  // it comes back, and finds its place taken
     engine_.reset();
@@ -311,41 +326,15 @@ TEST_P(EngineTest, ManyThreadsWithRandomCancelsGetExactlyOneLastOutputEach) {
 }
 
 TEST_P(EngineTest, AFailedDeviceEndsEveryRequestWithAnErrorAndLaterOnesToo) {
-  for (Fault fault :
-       {Fault::kErrorResult, Fault::kThrowOnCollect, Fault::kThrowOnSubmit, Fault::kLostToken}) {
-    runner_ = std::make_unique<FakeRunner>(kv_, options_, &device_);
-    device_.steps = 0;
-    runner_->fail_at(5, fault);
-    Engine& engine = start();
-    std::vector<Received> received(10);
-    std::vector<RequestId> ids;
-    for (Received& r : received) ids.push_back(engine.submit(request({1, 2, 3}, 50, &r)));
-    for (Received& r : received) {
-      ASSERT_TRUE(r.wait());
-      EXPECT_EQ(r.reason(), FinishReason::kError);
-      EXPECT_NE(r.error(), "");
-    }
-    expect_failed_engine(received, ids);
-  }
+  for (Fault fault : {Fault::kErrorResult, Fault::kThrowOnCollect, Fault::kThrowOnSubmit, Fault::kLostToken})
+    expect_failure_is_told(fault);
 }
 
 TEST_P(EngineTest, ADeviceThatNeverAnswersEndsEveryRequestWithAnErrorAndLaterOnesToo) {
   options_.device_timeout = milliseconds(60);
   for (Fault fault : {Fault::kSilentCollect, Fault::kSilentSubmit}) {
-    runner_ = std::make_unique<FakeRunner>(kv_, options_, &device_);
-    device_.steps = 0;
     device_.silent = true;
-    runner_->fail_at(5, fault);
-    Engine& engine = start();
-    std::vector<Received> received(10);
-    std::vector<RequestId> ids;
-    for (Received& r : received) ids.push_back(engine.submit(request({1, 2, 3}, 50, &r)));
-    for (Received& r : received) {
-      ASSERT_TRUE(r.wait());
-      EXPECT_EQ(r.reason(), FinishReason::kError);
-      EXPECT_EQ(r.error(), "the device failed: it has not answered for 0.06 s");
-    }
-    expect_failed_engine(received, ids);
+    expect_failure_is_told(fault, "the device failed: it has not answered for 0.06 s");
   }
 }
 
