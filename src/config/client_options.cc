@@ -3,7 +3,6 @@
 #include "config/option_values.h"
 
 namespace outrider::config {
-namespace {}  // namespace
 
 const OptionTable& client_table(bool chat) {
   const auto table = [](bool with_system) {

@@ -23,6 +23,19 @@ std::string joined(const std::vector<const char*>& words, const char* separator)
   return text;
 }
 
+// Without those that are refused.
+std::vector<const char*> usable_choices(const Option& option) {
+  if (option.tier != Tier::kRefuse) return option.choices;
+  std::vector<const char*> usable;
+  const Json initial = default_value(option);
+  for (const char* choice : option.choices) {
+    const bool works =
+        std::ranges::any_of(option.works, [&](std::string_view text) { return text == choice; });
+    if (works || initial == choice) usable.push_back(choice);
+  }
+  return usable;
+}
+
 // The placeholder for the value in help: INT, {a,b}...
 std::string metavar(const Option& option) {
   switch (option.kind) {
@@ -40,7 +53,7 @@ std::string metavar(const Option& option) {
     case Kind::kOptionalString:
       return " [TEXT]";
     case Kind::kChoice:
-      return " {" + joined(option.choices, ",") + "}";
+      return " {" + joined(usable_choices(option), ",") + "}";
     case Kind::kStrings:
       return " TEXT...";
     case Kind::kInts:
@@ -53,17 +66,27 @@ std::string metavar(const Option& option) {
   return "";
 }
 
+std::string works_text(const Option& option, const char* separator) {
+  return option.works.size() > 6 ? "vLLM's names" : joined(option.works, separator);
+}
+
 std::string effect(const Option& option) {
   if (option.tier != Tier::kWarn && option.tier != Tier::kRefuse) return "";
+  if (option.tier == Tier::kRefuse && option.kind == Kind::kChoice) return "";  // its choices say it
   const std::string what = option.tier == Tier::kWarn ? "No effect" : "Refused";
-  std::string unless = joined(option.works, ", ");
-  if (option.works.size() > 6) unless = "vLLM's names";
+  const std::string unless = works_text(option, ", ");
   return what + (unless.empty() ? "" : " unless " + unless) + ": " + option.why + ".";
+}
+
+// vLLM's, without a value that does anything here.
+bool is_foreign(const Option& option) {
+  return std::holds_alternative<std::monostate>(option.field) &&
+         (option.tier == Tier::kWarn || option.tier == Tier::kRefuse);
 }
 
 std::string default_text(const Option& option) {
   const Json value = default_value(option);
-  if (value.is_null() || value == "" || (value.is_array() && value.empty())) return "";
+  if (value.is_null() || value == "" || value == false || (value.is_structured() && value.empty())) return "";
   return value.is_string() ? value.get<std::string>() : to_text(value);
 }
 
@@ -120,46 +143,94 @@ std::string group_list(const OptionTable& table) {
   return out;
 }
 
-std::string cell(std::string text) {
+std::string cell(const std::string& text) {
   std::string escaped;
   for (const char c : text) escaped += c == '|' ? "\\|" : std::string(1, c);
   return escaped;
 }
 
+std::string names_of(const Option& option) {
+  std::string names = "--" + std::string(option.name);
+  for (const char* alias : option.aliases) names += ", " + std::string(alias);
+  return names;
+}
+
+std::string markdown_row(const Option& option) {
+  const std::string initial = default_text(option), note = effect(option);
+  return "| `" + cell(names_of(option) + metavar(option)) + "`" +
+         (option.kind == Kind::kFlag ? " (no `--no-`)" : "") + " | " +
+         (initial.empty() ? "" : "`" + cell(initial) + "` ") + "| " + cell(option.help) +
+         (note.empty() ? "" : " " + cell(note)) + " |\n";
+}
+
+// What many names have in common is said once, in the order in which it first comes.
+class Reasons {
+ public:
+  void add(const std::string& reason, const std::string& name) {
+    const auto it = std::ranges::find(rows_, reason, &std::pair<std::string, std::string>::first);
+    if (it == rows_.end()) {
+      rows_.emplace_back(reason, name);
+    } else {
+      it->second += ", " + name;
+    }
+  }
+
+  std::string table(const char* what, const char* names) const {
+    std::string out = std::string("\n| ") + names + " | " + what + " |\n|---|---|\n";
+    for (const auto& [reason, list] : rows_) out += "| " + cell(list) + " | " + cell(reason) + " |\n";
+    return out;
+  }
+
+ private:
+  std::vector<std::pair<std::string, std::string>> rows_;
+};
+
+// The options that only vLLM has, by reason.
+std::string foreign_options(Tier tier) {
+  Reasons reasons;
+  for (const OptionGroup& group : serve_table().groups()) {
+    for (const Option& option : group.options) {
+      if (!is_foreign(option) || option.tier != tier) continue;
+      const std::string also = works_text(option, " or ");
+      reasons.add(option.why, "`" + names_of(option) + "`" + (also.empty() ? "" : " (except " + also + ")"));
+    }
+  }
+  return reasons.table("because", "option");
+}
+
 std::string markdown() {
   std::string out =
       "# Options of `outrider serve`\n\n"
-      "Written by `outrider serve --help=markdown` from the option table in `src/config`. Dashes and "
-      "underscores mean\n"
-      "the same. Every `--x` without a value has `--no-x`, and `--enable-x` has `--disable-x`, unless said "
-      "otherwise.\n"
-      "Precedence: command line, then the file of `--config`, then environment, then default.\n";
+      "Written by `outrider serve --help=markdown`. Dashes and underscores are the same. An option without a "
+      "value has a\n"
+      "`--no-` form, and `--enable-x` also `--disable-x`, unless marked; its default is false where none is "
+      "shown. Flags win over the file\n"
+      "of `--config`, which wins over the environment.\n";
   for (const OptionGroup& group : serve_table().groups()) {
-    out += "\n## " + std::string(group.name) + ": " + group.summary +
-           "\n\n| option | default | meaning |\n|---|---|---|\n";
+    std::string rows;
     for (const Option& option : group.options) {
-      std::string name = "`--" + std::string(option.name);
-      for (const char* alias : option.aliases) name += ", " + std::string(alias);
-      const std::string initial = default_text(option);
-      const std::string note = effect(option);
-      out += "| " + cell(name + metavar(option)) + "`" +
-             (option.kind == Kind::kFlag ? " (no `--no-` form)" : "") + " | " +
-             (initial.empty() ? "" : "`" + cell(initial) + "`") + " | " + cell(option.help) +
-             (note.empty() ? ""
-                           : " **" + note.substr(0, note.find(':') + 1) + "**" +
-                                 cell(note.substr(note.find(':') + 1))) +
-             " |\n";
+      if (!is_foreign(option)) rows += markdown_row(option);
     }
+    if (rows.empty()) continue;
+    out += "\n## " + std::string(group.name) + ": " + group.summary +
+           "\n\n| option | default | meaning |\n|---|---|---|\n" + rows;
   }
   out +=
-      "\n## Keys of `--compilation-config`\n\nAn unknown key is an error.\n\n| key | what becomes of it "
-      "|\n|---|---|\n";
-  for (const auto& [key, use] : compilation_keys()) out += "| `" + key + "` | " + use + " |\n";
+      "\n## Refused\n\nvLLM's options that end the start, unless they have their default or what is in "
+      "brackets.\n" +
+      foreign_options(Tier::kRefuse);
   out +=
-      "\n## Environment\n\nvLLM's variables are other ways to write options. Unknown `VLLM_*` variables give "
-      "a warning.\n\n"
-      "| variable | stands for |\n|---|---|\n";
-  for (const auto& [name, use] : environment_variables()) out += "| `" + name + "` | " + use + " |\n";
+      "\n## No effect\n\nvLLM's options that are taken with a warning, or without one where the value is in "
+      "brackets.\n" +
+      foreign_options(Tier::kWarn);
+  Reasons keys;
+  for (const auto& [key, use] : compilation_keys()) keys.add(use, "`" + key + "`");
+  out += "\n## Keys of `--compilation-config`\n\nAn unknown key is an error.\n" +
+         keys.table("what becomes of it", "key");
+  Reasons variables;
+  for (const auto& [name, use] : environment_variables()) variables.add(use, "`" + name + "`");
+  out += "\n## Environment\n\nUnknown `VLLM_*` variables are a warning.\n" +
+         variables.table("stands for", "variable");
   return out;
 }
 

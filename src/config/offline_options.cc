@@ -42,9 +42,9 @@ std::vector<Option> latency_options() {
   std::vector<Option> options = {
       count("input-len", "32", 1, "Tokens of each prompt."),
       count("output-len", "128", 1, "Tokens of each answer."),
-      count("batch-size", "8", 1, "Prompts that are answered together."),
+      count("batch-size", "8", 1, "Prompts answered together."),
       count("num-iters-warmup", "10", 0, "Batches before the measurement."),
-      count("num-iters", "30", 1, "Batches that are measured."),
+      count("num-iters", "30", 1, "Batches measured."),
       refused("use-beam-search", Kind::kFlag, "false", "not built yet: beam search", ""),
   };
   std::ranges::move(common_options(), std::back_inserter(options));
@@ -64,17 +64,17 @@ std::vector<Option> throughput_options() {
        .kind = Kind::kFlag,
        .initial = "false",
        .tier = Tier::kAccept,
-       .help = "There is one engine, and it is asynchronous."},
+       .help = "Kept for scripts; the engine is asynchronous."},
       {.name = "disable-frontend-multiprocessing",
        .kind = Kind::kFlag,
        .initial = "false",
        .tier = Tier::kAccept,
-       .help = "There is one process."},
+       .help = "Kept for scripts; there is one process."},
       {.name = "prefix-len",
        .kind = Kind::kInt,
        .min = 0,
        .max = 1 << 24,
-       .help = "Tokens that all prompts of random and sonnet share; before the data sets' own options."},
+       .help = "Tokens that all prompts of random and sonnet share, unless their own option is given."},
       refused("hf-max-batch-size", Kind::kInt, nullptr, kOneEngine, ""),
       refused("lora-path", Kind::kString, nullptr, "not built yet: LoRA adapters", ""),
   };
@@ -130,7 +130,7 @@ const OptionTable& latency_table() {
       make_table({"usage: outrider bench latency [options]\n",
                   "Times batches of random prompts from the first token read to the last one "
                   "written, in an engine of this process.\n"
-                  "All options of the engine are those of outrider serve; --model is a flag."},
+                  "The engine's options are those of outrider serve; --model is a flag."},
                  {{"latency", "batches that are timed", latency_options()}});
   return table;
 }
@@ -139,7 +139,7 @@ const OptionTable& throughput_table() {
   static const OptionTable table =
       make_table({"usage: outrider bench throughput [options]\n",
                   "Answers all prompts of a data set as fast as an engine of this process can.\n"
-                  "All options of the engine are those of outrider serve; --model is a flag."},
+                  "The engine's options are those of outrider serve; --model is a flag."},
                  {{"throughput", "what is measured", throughput_options()},
                   {"dataset", "prompts and lengths", dataset_options()}});
   return table;

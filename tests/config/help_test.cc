@@ -37,6 +37,18 @@ TEST(Help, ShowsOneGroupOrWhatAWordIsFoundInOrAll) {
   EXPECT_EQ(help_of_serve("page"), all);
 }
 
+TEST(Help, ChoicesThatAreRefusedAreNotOffered) {
+  EXPECT_THAT(help_of_serve("load-format"), HasSubstr("--load-format {auto,safetensors,dummy,hf}\n"));
+}
+
+TEST(Help, DocumentationHasEveryOption) {
+  const std::string text = help_of_serve("markdown");
+  for (const OptionGroup& group : serve_table().groups()) {
+    for (const Option& option : group.options)
+      EXPECT_THAT(text, testing::ContainsRegex("`--" + std::string(option.name) + "[`, ]"));
+  }
+}
+
 TEST(Help, DocumentationIsWhatTheTableSays) {
   std::ifstream file(std::string(OUTRIDER_SOURCE_DIR) + "/docs/options.md");
   const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
