@@ -1,6 +1,9 @@
 #include "config/help.h"
 
 #include <algorithm>
+#include <utility>
+#include <variant>
+#include <vector>
 
 #include "base/text.h"
 #include "config/compilation.h"
@@ -143,24 +146,18 @@ std::string group_list(const OptionTable& table) {
   return out;
 }
 
-std::string cell(const std::string& text) {
-  std::string escaped;
-  for (const char c : text) escaped += c == '|' ? "\\|" : std::string(1, c);
-  return escaped;
-}
-
 std::string names_of(const Option& option) {
   std::string names = "--" + std::string(option.name);
   for (const char* alias : option.aliases) names += ", " + std::string(alias);
   return names;
 }
 
-std::string markdown_row(const Option& option) {
+std::string markdown_item(const Option& option) {
   const std::string initial = default_text(option), note = effect(option);
-  return "| `" + cell(names_of(option) + metavar(option)) + "`" +
-         (option.kind == Kind::kFlag ? " (no `--no-`)" : "") + " | " +
-         (initial.empty() ? "" : "`" + cell(initial) + "` ") + "| " + cell(option.help) +
-         (note.empty() ? "" : " " + cell(note)) + " |\n";
+  return "- `" + names_of(option) + metavar(option) + "`" +
+         (option.kind == Kind::kFlag ? " (no `--no-`)" : "") +
+         (initial.empty() ? "" : " (`" + initial + "`)") + ": " + option.help +
+         (note.empty() ? "" : " " + note) + "\n";
 }
 
 // What many names have in common is said once, in the order in which it first comes.
@@ -175,10 +172,10 @@ class Reasons {
     }
   }
 
-  std::string table(const char* what, const char* names) const {
-    std::string out = std::string("\n| ") + names + " | " + what + " |\n|---|---|\n";
-    for (const auto& [reason, list] : rows_) out += "| " + cell(list) + " | " + cell(reason) + " |\n";
-    return out;
+  std::string list() const {
+    std::string out;
+    for (const auto& [reason, names] : rows_) out += "\n- " + names + ": " + reason;
+    return out + "\n";
   }
 
  private:
@@ -191,46 +188,45 @@ std::string foreign_options(Tier tier) {
   for (const OptionGroup& group : serve_table().groups()) {
     for (const Option& option : group.options) {
       if (!is_foreign(option) || option.tier != tier) continue;
-      const std::string also = works_text(option, " or ");
-      reasons.add(option.why, "`" + names_of(option) + "`" + (also.empty() ? "" : " (except " + also + ")"));
+      const std::string also = works_text(option, " or "), why = option.why;
+      reasons.add(why.substr(0, why.find("; leave it out")),
+                  "`" + names_of(option) + "`" + (also.empty() ? "" : " (except " + also + ")"));
     }
   }
-  return reasons.table("because", "option");
+  return reasons.list();
 }
 
 std::string markdown() {
   std::string out =
       "# Options of `outrider serve`\n\n"
-      "Written by `outrider serve --help=markdown`. Dashes and underscores are the same. An option without a "
-      "value has a\n"
-      "`--no-` form, and `--enable-x` also `--disable-x`, unless marked; its default is false where none is "
-      "shown. Flags win over the file\n"
-      "of `--config`, which wins over the environment.\n";
+      "Written by `outrider serve --help=markdown`. Brackets hold the default; an option without a value "
+      "that shows\n"
+      "none is false. Such an option has a `--no-` form, and `--enable-x` also `--disable-x`, unless marked. "
+      "Dashes\n"
+      "and underscores are the same. Flags win over the file of `--config`, which wins over the "
+      "environment.\n";
   for (const OptionGroup& group : serve_table().groups()) {
-    std::string rows;
+    std::string items;
     for (const Option& option : group.options) {
-      if (!is_foreign(option)) rows += markdown_row(option);
+      if (!is_foreign(option)) items += markdown_item(option);
     }
-    if (rows.empty()) continue;
-    out += "\n## " + std::string(group.name) + ": " + group.summary +
-           "\n\n| option | default | meaning |\n|---|---|---|\n" + rows;
+    if (items.empty()) continue;
+    out += "\n## " + std::string(group.name) + ": " + group.summary + "\n\n" + items;
   }
   out +=
-      "\n## Refused\n\nvLLM's options that end the start, unless they have their default or what is in "
-      "brackets.\n" +
+      "\n## Refused\n\nvLLM's options to leave out: other values than the default, or those in brackets, end "
+      "the start.\n" +
       foreign_options(Tier::kRefuse);
   out +=
-      "\n## No effect\n\nvLLM's options that are taken with a warning, or without one where the value is in "
+      "\n## No effect\n\nvLLM's options that are taken: with a warning, unless the value is one in "
       "brackets.\n" +
       foreign_options(Tier::kWarn);
   Reasons keys;
   for (const auto& [key, use] : compilation_keys()) keys.add(use, "`" + key + "`");
-  out += "\n## Keys of `--compilation-config`\n\nAn unknown key is an error.\n" +
-         keys.table("what becomes of it", "key");
+  out += "\n## Keys of `--compilation-config`\n\nAn unknown key is an error.\n" + keys.list();
   Reasons variables;
   for (const auto& [name, use] : environment_variables()) variables.add(use, "`" + name + "`");
-  out += "\n## Environment\n\nUnknown `VLLM_*` variables are a warning.\n" +
-         variables.table("stands for", "variable");
+  out += "\n## Environment\n\nUnknown `VLLM_*` variables are a warning.\n" + variables.list();
   return out;
 }
 
