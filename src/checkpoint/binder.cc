@@ -179,8 +179,8 @@ class Binder {
     if (rule.kind == Kind::kFused && weight.shape == old_shape)
       fail(weight,
            "has shape " + shape_text(weight.shape) +
-               ", the NVFP4 layout of ModelOpt 0.27 to 0.29 with blocks along the output, which is not "
-               "supported; export the model again with ModelOpt 0.31 or later");
+               ": NVFP4 as ModelOpt 0.27 to 0.29 wrote it is not supported; export the model again with "
+               "ModelOpt 0.31 or later");
   }
 
   void bind_attention(int i, Layer& layer) {

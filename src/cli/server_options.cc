@@ -38,9 +38,7 @@ std::shared_ptr<const chat::ChatTemplate> chat_template(const std::string& given
   } else if (given.find_first_of("{}\n") != std::string::npos) {
     text = given;
   } else {
-    throw UsageError(
-        "The supplied chat template (" + given +
-        ") looks like a file path, but it cannot be read: --chat-template takes a file or a template");
+    throw UsageError("argument --chat-template: " + given + " looks like a file path, and cannot be read");
   }
   try {
     return std::make_shared<const chat::ChatTemplate>(text, format);
@@ -189,10 +187,9 @@ int64_t resolve_max_model_len(const config::ServeOptions& options, const model::
   const int64_t most = config.max_position_embeddings;
   if (!options.max_model_len) return most;
   if (*options.max_model_len > most && !options.allow_long_max_model_len) {
-    throw StartupError(
-        "User-specified max_model_len (" + std::to_string(*options.max_model_len) +
-        ") is greater than the derived max_model_len (max_position_embeddings=" + std::to_string(most) +
-        " in config.json); --allow-long-max-model-len or VLLM_ALLOW_LONG_MAX_MODEL_LEN=1 lets it");
+    throw StartupError("argument --max-model-len: " + std::to_string(*options.max_model_len) +
+                       " is greater than config.json's max_position_embeddings, " + std::to_string(most) +
+                       "; --allow-long-max-model-len or VLLM_ALLOW_LONG_MAX_MODEL_LEN=1 lets it");
   }
   return *options.max_model_len;
 }

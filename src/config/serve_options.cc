@@ -110,14 +110,15 @@ class Assembler {
 // What one option cannot check alone.
 void check_together(ServeOptions& options) {
   if (options.gpu_memory_utilization > 1.0) {
-    throw StartupError("GPU memory utilization must be less than 1.0. Got " +
-                       to_text(options.gpu_memory_utilization) + ".");
+    throw StartupError(
+        "argument --gpu-memory-utilization: GPU memory utilization must be less than 1.0. Got " +
+        to_text(options.gpu_memory_utilization) + ".");
   }
   if (options.enable_auto_tool_choice && options.tool_call_parser.empty()) {
-    throw StartupError("Error: --enable-auto-tool-choice requires --tool-call-parser");
+    throw StartupError("--enable-auto-tool-choice requires --tool-call-parser");
   }
   if (options.enable_log_outputs && !options.enable_log_requests) {
-    throw StartupError("Error: --enable-log-outputs requires --enable-log-requests");
+    throw StartupError("--enable-log-outputs requires --enable-log-requests");
   }
   if (options.ssl_certfile.empty() && !options.ssl_keyfile.empty()) {
     throw UsageError("--ssl-keyfile needs the certificate that it belongs to: --ssl-certfile");

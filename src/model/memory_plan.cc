@@ -96,17 +96,18 @@ int64_t kv_budget(const MemoryPlan& plan, const MemoryOptions& options, int64_t 
                      size_text(options.device_bytes) + " that may be used; " + remedy);
 }
 
-[[noreturn]] void refuse_length(const MemoryPlan& plan, int64_t page_bytes, int64_t pages,
-                                int64_t available) {
+[[noreturn]] void refuse_length(const MemoryPlan& plan, const MemoryOptions& options, int64_t page_bytes,
+                                int64_t pages, int64_t available) {
   const int64_t fits = max_tokens_for_pages(plan.kv, available);
-  std::string line = "To serve at least one request with the model's max seq len (" +
-                     std::to_string(plan.max_model_len) + "), " +
-                     size_text(saturating_mul(pages, page_bytes)) +
-                     " KV cache is needed, which is larger than the available KV cache memory (" +
-                     size_text(saturating_mul(available, page_bytes)) + "). ";
-  line +=
-      fits > 0 ? "--max-model-len " + std::to_string(fits) + " would fit" : "Not even one token would fit";
-  throw StartupError(line + "; or increase --gpu-memory-utilization, or decrease --max-num-seqs");
+  const std::string more = options.num_blocks_override > 0 ? "--num-gpu-blocks-override"
+                           : options.kv_cache_bytes > 0
+                               ? "--kv-cache-memory-bytes"
+                               : "--gpu-memory-utilization, or decrease --max-num-seqs";
+  throw StartupError("One request of " + std::to_string(plan.max_model_len) + " tokens needs " +
+                     size_text(saturating_mul(pages, page_bytes)) + " of KV cache, and " +
+                     size_text(saturating_mul(available, page_bytes)) + " are available; " +
+                     (fits > 0 ? "--max-model-len " + std::to_string(fits) + " would fit, or " : "") +
+                     "increase " + more);
 }
 
 }  // namespace
@@ -167,7 +168,7 @@ MemoryPlan plan_memory(const Model& model, const MemoryOptions& options) {
                  : saturating_add(saturating_mul(pages, options.max_num_seqs), step_pages);
   }
   available = std::min<int64_t>(available, INT32_MAX);  // pages are numbered in 32 bits
-  if (pages > available) refuse_length(plan, page_bytes, pages, available);
+  if (pages > available) refuse_length(plan, options, page_bytes, pages, available);
   plan.kv.num_blocks = static_cast<int>(std::min(available, useful));
   add("KV cache", saturating_mul(plan.kv.num_blocks, page_bytes));
   plan.max_concurrency = static_cast<double>(plan.kv.num_blocks) / static_cast<double>(pages);

@@ -220,7 +220,7 @@ TEST_F(Binary, StartUpErrorsAreOneLineAndStatus1) {
       {{"serve", "nobody-nothing"}, "give a folder, or OWNER/NAME of a model on the hub"},
       {{"serve", "--max-num-seqs", "9", "--max-num-batched-tokens", "8"}, "must be greater than or equal to"},
       {{"serve", "--port", "0", "--max-model-len", "99999999"}, "VLLM_ALLOW_LONG_MAX_MODEL_LEN=1"},
-      {{"serve", "--port", "0", "--num-gpu-blocks-override", "1"}, "To serve at least one request"},
+      {{"serve", "--port", "0", "--num-gpu-blocks-override", "1"}, "increase --num-gpu-blocks-override"},
       {{"inspect", "/no/such/folder"}, "no such folder"},
   };
   for (const auto& [words, line] : cases) {

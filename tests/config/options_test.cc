@@ -187,7 +187,8 @@ TEST(Together, UtilizationAboveOneIsRefusedInVllmsWords) {
     parse_serve({"--gpu-memory-utilization", "1.5"}, {});
     FAIL();
   } catch (const StartupError& error) {
-    EXPECT_STREQ(error.what(), "GPU memory utilization must be less than 1.0. Got 1.5.");
+    EXPECT_STREQ(error.what(),
+                 "argument --gpu-memory-utilization: GPU memory utilization must be less than 1.0. Got 1.5.");
     EXPECT_EQ(error.exit_code(), 1);
   }
 }
@@ -197,7 +198,7 @@ TEST(Together, AutomaticToolChoiceNeedsAParser) {
     parse_serve({"--enable-auto-tool-choice"}, {});
     FAIL();
   } catch (const StartupError& error) {
-    EXPECT_STREQ(error.what(), "Error: --enable-auto-tool-choice requires --tool-call-parser");
+    EXPECT_STREQ(error.what(), "--enable-auto-tool-choice requires --tool-call-parser");
     EXPECT_EQ(error.exit_code(), 1);
   }
   parse_serve({"--enable-auto-tool-choice", "--tool-call-parser", "llama4_pythonic"}, {});

@@ -182,13 +182,21 @@ TEST(PlanMemory, ALengthThatDoesNotFitIsRefusedWithOneThatDoes) {
   MemoryOptions options = small_device(1 << 20, 8);
   const Model model = make_model();
   const std::string line = refusal(model, options);
-  EXPECT_THAT(line,
-              AllOf(HasSubstr("1048576"), HasSubstr("--max-model-len"), HasSubstr("KV cache is needed")));
+  EXPECT_THAT(line, AllOf(HasSubstr("1048576"), HasSubstr("--max-model-len"),
+                          HasSubstr("or increase --gpu-memory-utilization")));
   options.max_model_len = std::stoll(line.substr(line.find("--max-model-len") + 16));
   EXPECT_GT(options.max_model_len, 1000);
   EXPECT_NO_THROW(plan_memory(model, options));
   ++options.max_model_len;
   EXPECT_THROW(plan_memory(model, options), StartupError);
+}
+
+TEST(PlanMemory, ALengthThatDoesNotFitNamesTheFlagThatSizedTheCache) {
+  MemoryOptions options = small_device(1 << 20, 8);
+  options.kv_cache_bytes = 1 << 20;
+  EXPECT_THAT(refusal(make_model(), options), HasSubstr("increase --kv-cache-memory-bytes"));
+  options.num_blocks_override = 2;
+  EXPECT_THAT(refusal(make_model(), options), HasSubstr("increase --num-gpu-blocks-override"));
 }
 
 TEST(PlanMemory, TooManySequencesAreRefusedWithANumberThatFits) {
