@@ -87,6 +87,7 @@ class Consumer {
   }
 
  private:
+  // Calls run<tokens>(). The widest first: it has the least time for a jump by a table.
   template <typename Run>
   static __device__ __forceinline__ void for_tokens(int tokens, const Run& run) {
     if (tokens == kWidest) return run.template operator()<kWidest>();

@@ -155,6 +155,43 @@ __device__ __forceinline__ void normalise(Piece& x, float eps) {
   for (float& value : x.value) value *= factor;
 }
 
+// V of one row into its page. A thread takes kValues channels at once, as many blocks share the row.
+template <int kHeadDim, int kBlocksARow, int kValues>
+__device__ __forceinline__ void finish_values_of_row(const QkvFinish& call, const bf16* v, uint8_t* page,
+                                                     int position, int thread) {
+  using Image = KvImage<KvDtype::kFp8E4m3, kHeadDim>;
+  const int channels = call.cache.kv_heads * kHeadDim;
+  const Divisor scale(call.cache.v_scale);
+#pragma unroll 1
+  for (int begin = thread; begin < channels; begin += kValues * kBlocksARow * kThreads) {
+    bf16 value[kValues];
+#pragma unroll
+    for (int i = 0; i < kValues; ++i) {
+      const int channel = begin + i * kBlocksARow * kThreads;
+      value[i] = channel < channels ? v[channel] : bf16{};
+    }
+#pragma unroll
+    for (int i = 0; i < kValues; ++i) {
+      const int channel = begin + i * kBlocksARow * kThreads;
+      if (channel >= channels) break;
+      page[channel / kHeadDim * call.cache.head_bytes +
+           Image::value_offset(position % kPagePositions, channel % kHeadDim)] =
+          to_e4m3(scale.quotient(__bfloat162float(value[i])));
+    }
+  }
+}
+
+// A piece of k as FP8.
+__device__ __forceinline__ uint2 key_codes(const Piece& x, const Divisor& scale) {
+  uint2 codes;
+  auto* pairs = reinterpret_cast<uint16_t*>(&codes);
+#pragma unroll
+  for (int p = 0; p < kPiece / 2; ++p) {
+    pairs[p] = to_e4m3x2(scale.quotient(x.value[2 * p]), scale.quotient(x.value[2 * p + 1]));
+  }
+  return codes;
+}
+
 // FP8 images. The first blocks along x take V of kValueRows rows each where these fill it; the others take
 // the rest of a row each, or as many as along y share it. V of a row that decodes is a byte in each of a
 // thousand sectors: with few rows these want all multiprocessors, not a few of each row.
@@ -162,7 +199,7 @@ template <int kHeadDim, int kBlocksARow>
 __global__ void __launch_bounds__(kThreads, 6) finish_many(const QkvFinish call) {
   using Image = KvImage<KvDtype::kFp8E4m3, kHeadDim>;
   constexpr int kLanes = kHeadDim / kPiece, kHeadsAtOnce = kBlocksARow * kThreads / kLanes;
-  constexpr int kAtOnce = kBlocksARow > 1 ? 1 : 3, kValues = kBlocksARow > 1 ? 2 : 4;
+  constexpr int kAtOnce = kBlocksARow > 1 ? 1 : 3;
   __shared__ float4 cosines[kLanes], sines[kLanes];
   let_next_start();
   const Batch& batch = call.batch;
@@ -175,7 +212,7 @@ __global__ void __launch_bounds__(kThreads, 6) finish_many(const QkvFinish call)
   const int row = block - value_blocks, units = call.heads + call.cache.kv_heads;
   const int thread = blockIdx.y * kThreads + threadIdx.x, lane = threadIdx.x % kLanes,
             first = thread / kLanes;
-  const int position = batch.positions[row], channels = call.cache.kv_heads * kHeadDim;
+  const int position = batch.positions[row];
   const auto* const in = reinterpret_cast<const int4*>(
       static_cast<const bf16*>(call.qkv) + int64_t{row} * (units + call.cache.kv_heads) * kHeadDim);
   auto* const q_out =
@@ -192,23 +229,9 @@ __global__ void __launch_bounds__(kThreads, 6) finish_many(const QkvFinish call)
     }
   };
   load(first);
-  const bf16* const values_in = reinterpret_cast<const bf16*>(in) + units * kHeadDim;
-  const Divisor v_scale(call.cache.v_scale);
-  for (int begin = thread; takes_values && begin < channels; begin += kValues * kBlocksARow * kThreads) {
-    bf16 value[kValues];
-#pragma unroll
-    for (int i = 0; i < kValues; ++i) {
-      const int channel = begin + i * kBlocksARow * kThreads;
-      value[i] = channel < channels ? values_in[channel] : bf16{};
-    }
-#pragma unroll
-    for (int i = 0; i < kValues; ++i) {
-      const int channel = begin + i * kBlocksARow * kThreads;
-      if (channel >= channels) break;
-      page[channel / kHeadDim * call.cache.head_bytes +
-           Image::value_offset(position % kPagePositions, channel % kHeadDim)] =
-          to_e4m3(v_scale.quotient(__bfloat162float(value[i])));
-    }
+  if (takes_values) {
+    finish_values_of_row<kHeadDim, kBlocksARow, kBlocksARow == 1 ? 4 : 2>(
+        call, reinterpret_cast<const bf16*>(in) + units * kHeadDim, page, position, thread);
   }
   const bool rotates = call.rope_frequencies != nullptr;
   if (rotates && threadIdx.x < kHeadDim / 2) {
@@ -240,14 +263,9 @@ __global__ void __launch_bounds__(kThreads, 6) finish_many(const QkvFinish call)
       if (head < 0) {
         q_out[unit * kLanes + lane] = to_bf16x8(x);
       } else if (unit < units) {
-        uint2 codes;
-        auto* pairs = reinterpret_cast<uint16_t*>(&codes);
-#pragma unroll
-        for (int p = 0; p < kPiece / 2; ++p) {
-          pairs[p] = to_e4m3x2(k_scale.quotient(x.value[2 * p]), k_scale.quotient(x.value[2 * p + 1]));
-        }
         *reinterpret_cast<uint2*>(page + head * call.cache.head_bytes +
-                                  Image::key_offset(position % kPagePositions, lane * kPiece)) = codes;
+                                  Image::key_offset(position % kPagePositions, lane * kPiece)) =
+            key_codes(x, k_scale);
       }
     }
   }
