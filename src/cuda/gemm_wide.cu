@@ -48,10 +48,11 @@ class Consumer {
   using Sums = float[kSums];
 
  public:
-  __device__ __forceinline__ Consumer(const Shape& shape, Control& control, uint32_t stages, uint32_t scratch)
+  __device__ __forceinline__ Consumer(const Shape& shape, Control& control, uint32_t ring_memory,
+                                      uint32_t scratch)
       : shape_(shape),
         control_(control),
-        stages_(stages),
+        ring_memory_(ring_memory),
         scratch_(scratch),
         warpgroup_(threadIdx.x / 128),
         thread_(threadIdx.x % 128),
@@ -121,7 +122,7 @@ class Consumer {
   template <int kTokens>
   __device__ __forceinline__ void multiply_block(Sums& sum, bool accumulate) {
     barrier_wait(at(control_.full[full_.slot]), full_.parity);
-    const uint32_t base = stages_ + ring_.place(block_bytes(kTokens));
+    const uint32_t base = ring_memory_ + ring_.place(block_bytes(kTokens));
     wgmma_fence();
     wgmma_block<Element, kTokens>(sum, swizzled_operand(base + warpgroup_ * kFeatureTile * kBlockBytes),
                                   swizzled_operand(base + kWeightBytes), accumulate);
@@ -327,7 +328,7 @@ class Consumer {
 
   const Shape& shape_;
   Control& control_;
-  const uint32_t stages_;
+  const uint32_t ring_memory_;
   const uint32_t scratch_;
   const int warpgroup_, thread_;
   Ring ring_;
@@ -341,8 +342,8 @@ template <typename Element, Epilogue kEpilogue>
 __global__ void __cluster_dims__(kCluster, 1, 1) __launch_bounds__(kThreads, 1)
     wide_kernel(const __grid_constant__ WideTensor tokens, const __grid_constant__ Shape shape) {
   extern __shared__ uint8_t raw[];
-  uint8_t* stages = raw + (-shared_address(raw) & 1023);
-  uint8_t* scratches = stages + ring_bytes(shape.splits);
+  uint8_t* ring_memory = raw + (-shared_address(raw) & 1023);
+  uint8_t* scratches = ring_memory + ring_bytes(shape.splits);
   __shared__ Control control;
   if (shape.groups > 1 && !shape.groups_known) wait_for_previous();  // their bounds come from another kernel
   let_next_start();
@@ -366,13 +367,13 @@ __global__ void __cluster_dims__(kCluster, 1, 1) __launch_bounds__(kThreads, 1)
   if (threadIdx.x >= kConsumers) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
     if (threadIdx.x == kConsumers) {
-      Copier(tokens, shape, control, shared_address(stages)).run();
+      Copier(tokens, shape, control, shared_address(ring_memory)).run();
     }
     __syncwarp();
   } else {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
     wait_for_previous();
-    Consumer<Element, kEpilogue>(shape, control, shared_address(stages),
+    Consumer<Element, kEpilogue>(shape, control, shared_address(ring_memory),
                                  shared_address(scratches) + threadIdx.x / 128 * scratch_bytes(shape.splits))
         .run();
   }

@@ -59,11 +59,11 @@ struct Ring {
 class Copier {
  public:
   __device__ __forceinline__ Copier(const WideTensor& tokens, const Shape& shape, Control& control,
-                                    uint32_t stages)
+                                    uint32_t ring_memory)
       : tokens_(tokens),
         shape_(shape),
         control_(control),
-        stages_(stages),
+        ring_memory_(ring_memory),
         tiles_(control.schedule.tile_begin[shape.groups]),
         ring_{ring_bytes(shape.splits)},
         free_(ring_.capacity) {}
@@ -168,19 +168,19 @@ class Copier {
     barrier_arrive_expecting(full, bytes_);
 #pragma unroll
     for (int i = 0; i < kWarpgroups; ++i) {
-      copy_bytes(stages_ + place + i * kImageBlockBytes, weights_[i] + k * kImageBlockBytes, kImageBlockBytes,
-                 full, weights_hint_);
+      copy_bytes(ring_memory_ + place + i * kImageBlockBytes, weights_[i] + k * kImageBlockBytes,
+                 kImageBlockBytes, full, weights_hint_);
     }
   }
   __device__ __forceinline__ void copy_tokens(int k, int place) const {
-    copy_box_to_cluster(stages_ + place + token_offset_, half_, k * kBlockBytes, token_row_,
+    copy_box_to_cluster(ring_memory_ + place + token_offset_, half_, k * kBlockBytes, token_row_,
                         at(control_.full[filling_.slot]), (1 << kCluster) - 1, kEvictNormal);
   }
 
   const WideTensor& tokens_;
   const Shape& shape_;
   Control& control_;
-  const uint32_t stages_;
+  const uint32_t ring_memory_;
   const int tiles_;
   Ring ring_;
   int free_, blocks_ = 0;  // bytes of the ring, and blocks in it
