@@ -6,6 +6,7 @@
 
 #include "cuda/launch.cuh"
 #include "cuda/qkv_head.cuh"
+#include "cuda/row.cuh"
 
 namespace outrider::cuda {
 namespace {
@@ -101,36 +102,10 @@ __global__ void __launch_bounds__(kThreads) finish(const QkvFinish call) {
   }
 }
 
-// Eight channels of a head, 16 bytes of it.
-constexpr int kPiece = 8;
-struct Piece {
-  float value[kPiece];
-};
-
-__device__ __forceinline__ Piece unpacked(const int4& raw) {
-  const auto* pairs = reinterpret_cast<const __nv_bfloat162*>(&raw);
-  Piece x;
-#pragma unroll
-  for (int i = 0; i < kPiece / 2; ++i) {
-    const float2 pair = __bfloat1622float2(pairs[i]);
-    x.value[2 * i] = pair.x;
-    x.value[2 * i + 1] = pair.y;
-  }
-  return x;
-}
-
-__device__ __forceinline__ int4 to_bf16x8(const Piece& x) {
-  int4 raw;
-  auto* pairs = reinterpret_cast<__nv_bfloat162*>(&raw);
-#pragma unroll
-  for (int i = 0; i < kPiece / 2; ++i) pairs[i] = __floats2bfloat162_rn(x.value[2 * i], x.value[2 * i + 1]);
-  return raw;
-}
-
 // As normalise() of Lane: sums of what would be a lane's, then over the lanes in the same order.
 template <int kHeadDim>
-__device__ __forceinline__ void normalise(Piece& x, float eps) {
-  constexpr int kCount = kHeadDim / 32, kParts = kPiece / kCount;
+__device__ __forceinline__ void normalise(Vector& x, float eps) {
+  constexpr int kCount = kHeadDim / 32, kParts = kVector / kCount;
   float sum[kParts];
 #pragma unroll
   for (int p = 0; p < kParts; ++p) {
@@ -141,7 +116,7 @@ __device__ __forceinline__ void normalise(Piece& x, float eps) {
       sum[p] = __fmaf_rn(value, value, sum[p]);
     }
 #pragma unroll
-    for (int lanes = kHeadDim / kPiece / 2; lanes > 0; lanes /= 2) {
+    for (int lanes = kHeadDim / kVector / 2; lanes > 0; lanes /= 2) {
       sum[p] += __shfl_xor_sync(~0u, sum[p], lanes);
     }
   }
@@ -181,24 +156,13 @@ __device__ __forceinline__ void finish_values_of_row(const QkvFinish& call, cons
   }
 }
 
-// A piece of k as FP8.
-__device__ __forceinline__ uint2 key_codes(const Piece& x, const Divisor& scale) {
-  uint2 codes;
-  auto* pairs = reinterpret_cast<uint16_t*>(&codes);
-#pragma unroll
-  for (int p = 0; p < kPiece / 2; ++p) {
-    pairs[p] = to_e4m3x2(scale.quotient(x.value[2 * p]), scale.quotient(x.value[2 * p + 1]));
-  }
-  return codes;
-}
-
 // FP8 images. The first blocks along x take V of kValueRows rows each where these fill it; the others take
 // the rest of a row each, or as many as along y share it. V of a row that decodes is a byte in each of a
 // thousand sectors: with few rows these want all multiprocessors, not a few of each row.
 template <int kHeadDim, int kBlocksARow>
 __global__ void __launch_bounds__(kThreads, 6) finish_many(const QkvFinish call) {
   using Image = KvImage<KvDtype::kFp8E4m3, kHeadDim>;
-  constexpr int kLanes = kHeadDim / kPiece, kHeadsAtOnce = kBlocksARow * kThreads / kLanes;
+  constexpr int kLanes = kHeadDim / kVector, kHeadsAtOnce = kBlocksARow * kThreads / kLanes;
   constexpr int kAtOnce = kBlocksARow > 1 ? 1 : 3;
   __shared__ float4 cosines[kLanes], sines[kLanes];
   let_next_start();
@@ -248,12 +212,12 @@ __global__ void __launch_bounds__(kThreads, 6) finish_many(const QkvFinish call)
 #pragma unroll
     for (int i = 0; i < kAtOnce; ++i) {
       const int unit = base + first + i * kHeadsAtOnce, head = unit - call.heads;
-      Piece x = unpacked(raw[i]);
+      Vector x = unpacked(raw[i]);
       if (rotates) {
         const float4 c = cosines[lane], s = sines[lane];
         const float cosine[4] = {c.x, c.y, c.z, c.w}, sine[4] = {s.x, s.y, s.z, s.w};
 #pragma unroll
-        for (int p = 0; p < kPiece / 2; ++p)
+        for (int p = 0; p < kVector / 2; ++p)
           turn_pair(x.value[2 * p], x.value[2 * p + 1], cosine[p], sine[p]);
         if (call.use_qk_norm) normalise<kHeadDim>(x, call.qk_norm_eps);
       } else if (head < 0) {
@@ -264,8 +228,8 @@ __global__ void __launch_bounds__(kThreads, 6) finish_many(const QkvFinish call)
         q_out[unit * kLanes + lane] = to_bf16x8(x);
       } else if (unit < units) {
         *reinterpret_cast<uint2*>(page + head * call.cache.head_bytes +
-                                  Image::key_offset(position % kPagePositions, lane * kPiece)) =
-            key_codes(x, k_scale);
+                                  Image::key_offset(position % kPagePositions, lane * kVector)) =
+            to_e4m3x8(x, k_scale);
       }
     }
   }

@@ -70,18 +70,23 @@ __device__ __forceinline__ void round_to_bf16(Vector& v) {
   for (float& x : v.value) x = __bfloat162float(__float2bfloat16(x));
 }
 
-// Element `index` onwards of a product's input. Division, not a product with the reciprocal: the quantiser
-// that made the checkpoint divides, and so codes are equal to its own.
-__device__ __forceinline__ void store_input(ElementType type, void* data, int64_t index, const Vector& v,
-                                            const Divisor& divisor) {
-  if (type == ElementType::kBf16) return store_bf16(static_cast<bf16*>(data) + index, v);
+// As e4m3. Division, not a product with the reciprocal: the quantiser that made the checkpoint divides, and
+// so codes are equal to its own.
+__device__ __forceinline__ uint2 to_e4m3x8(const Vector& v, const Divisor& divisor) {
   uint2 codes;
   auto* pairs = reinterpret_cast<uint16_t*>(&codes);
 #pragma unroll
   for (int i = 0; i < kVector / 2; ++i) {
     pairs[i] = to_e4m3x2(divisor.quotient(v.value[2 * i]), divisor.quotient(v.value[2 * i + 1]));
   }
-  *reinterpret_cast<uint2*>(static_cast<uint8_t*>(data) + index) = codes;
+  return codes;
+}
+
+// Element `index` onwards of a product's input.
+__device__ __forceinline__ void store_input(ElementType type, void* data, int64_t index, const Vector& v,
+                                            const Divisor& divisor) {
+  if (type == ElementType::kBf16) return store_bf16(static_cast<bf16*>(data) + index, v);
+  *reinterpret_cast<uint2*>(static_cast<uint8_t*>(data) + index) = to_e4m3x8(v, divisor);
 }
 
 __device__ __forceinline__ float warp_sum(float x) {
