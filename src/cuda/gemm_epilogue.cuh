@@ -69,6 +69,29 @@ __device__ __forceinline__ float gated_value(float gate, float up) {
   return __bfloat162float(__float2bfloat16(__fdividef(g, 1.0f + __expf(-g)) * u));
 }
 
+// From the totals of a gate and an up to the next product's input. Of feature tile `tile` of all groups.
+template <Epilogue kEpilogue>
+class Gating {
+ public:
+  using Value = std::conditional_t<kEpilogue == Epilogue::kGatedFp8, uint8_t, bf16>;
+  __device__ __forceinline__ Gating(const Output& out, int group, int tile)
+      : gate_scale_(out.scales ? out.scales[2 * tile] : 1.0f),
+        up_scale_(out.scales ? out.scales[2 * tile + 1] : 1.0f),
+        divisor_(out.divisor_of_group ? out.divisor_of_group[group] : out.divisor) {}
+  __device__ __forceinline__ Value operator()(float gate, float up) const {
+    const float value = gated_value(gate_scale_ * gate, up_scale_ * up);
+    if constexpr (kEpilogue == Epilogue::kGatedFp8) {
+      return to_e4m3(divisor_.quotient(value));
+    } else {
+      return __float2bfloat16(value);
+    }
+  }
+
+ private:
+  const float gate_scale_, up_scale_;
+  const Divisor divisor_;
+};
+
 // Puts a warpgroup's totals into its scratch, by token.
 template <Epilogue kEpilogue, int kTokens>
 __device__ __forceinline__ void stage_totals(const Output& out, int group, int tile, uint8_t* scratch,
@@ -76,21 +99,15 @@ __device__ __forceinline__ void stage_totals(const Output& out, int group, int t
   constexpr int kStride = OutputRow<kEpilogue>::kStride;
   const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32, column = lane % 4 * 2;
   if constexpr (is_gated(kEpilogue)) {
-    const float gate_scale = out.scales ? out.scales[2 * tile] : 1.0f;
-    const float up_scale = out.scales ? out.scales[2 * tile + 1] : 1.0f;
-    const Divisor divisor(out.divisor_of_group ? out.divisor_of_group[group] : out.divisor);
+    const Gating<kEpilogue> gated(out, group, tile);
     const int feature = warp * 8 + lane / 4;
 #pragma unroll
     for (int j = 0; j < kTokens / 8; ++j) {
 #pragma unroll
       for (int c = 0; c < 2; ++c) {
-        const float value = gated_value(gate_scale * total[4 * j + c], up_scale * total[4 * j + 2 + c]);
-        uint8_t* row = scratch + (j * 8 + column + c) * kStride;
-        if constexpr (kEpilogue == Epilogue::kGatedFp8) {
-          row[feature] = to_e4m3(divisor.quotient(value));
-        } else {
-          reinterpret_cast<bf16*>(row)[feature] = __float2bfloat16(value);
-        }
+        auto* row =
+            reinterpret_cast<typename Gating<kEpilogue>::Value*>(scratch + (j * 8 + column + c) * kStride);
+        row[feature] = gated(total[4 * j + c], total[4 * j + 2 + c]);
       }
     }
   } else {

@@ -29,7 +29,6 @@
 #include "cuda/gemm_wide_tiles.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/number_formats.cuh"
-#include "cuda/weight_image.h"
 #include "cuda/wgmma.cuh"
 
 namespace outrider::cuda {
@@ -252,26 +251,17 @@ class Consumer {
 
   __device__ __forceinline__ void store_gated(const Sums& total, const Place& tile, int feature,
                                               int scale_at) const {
-    const Output& out = shape_.output;
-    const float gate_scale = out.scales ? out.scales[2 * scale_at] : 1.0f;
-    const float up_scale = out.scales ? out.scales[2 * scale_at + 1] : 1.0f;
-    const Divisor divisor(out.divisor_of_group ? out.divisor_of_group[tile.group] : out.divisor);
-    constexpr bool kFp8 = kEpilogue == Epilogue::kGatedFp8;
-    const int mine =
-        thread_ % 4 * 2 * OutRow::kStride + (thread_ / 32 * 8 + thread_ % 32 / 4) * (kFp8 ? 1 : 2);
+    using Value = typename Gating<kEpilogue>::Value;
+    const Gating<kEpilogue> gated(shape_.output, tile.group, scale_at);
+    const int mine = thread_ % 4 * 2 * OutRow::kStride +
+                     (thread_ / 32 * 8 + thread_ % 32 / 4) * static_cast<int>(sizeof(Value));
     store_pieces(total, tile, feature, [&](const float(&part)[kTokenStep / 2], uint32_t to) {
 #pragma unroll
       for (int j = 0; j < kTokenStep / 8; ++j) {
 #pragma unroll
-        for (int c = 0; c < 2; ++c) {
-          const float value = gated_value(gate_scale * part[4 * j + c], up_scale * part[4 * j + c + 2]);
-          const uint32_t row = to + mine + (j * 8 + c) * OutRow::kStride;
-          if constexpr (kFp8) {
-            store_shared(row, to_e4m3(divisor.quotient(value)));
-          } else {
-            store_shared(row, __float2bfloat16(value));
-          }
-        }
+        for (int c = 0; c < 2; ++c)
+          store_shared(to + mine + (j * 8 + c) * OutRow::kStride,
+                       gated(part[4 * j + c], part[4 * j + c + 2]));
       }
     });
   }
