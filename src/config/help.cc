@@ -108,9 +108,14 @@ void append_wrapped(const std::string& text, std::string& out) {
   }
 }
 
+std::string names_of(const Option& option) {
+  std::string names = "--" + std::string(option.name);
+  for (const char* alias : option.aliases) names += ", " + std::string(alias);
+  return names;
+}
+
 void append_option(const OptionTable& table, const Option& option, std::string& out) {
-  out += "  --" + std::string(option.name);
-  for (const char* alias : option.aliases) out += ", " + std::string(alias);
+  out += "  " + names_of(option);
   for (const std::string& negation : table.negations(option)) out += ", " + negation;
   out += metavar(option) + "\n";
   std::string text = option.help;
@@ -144,12 +149,6 @@ std::string group_list(const OptionTable& table) {
            group.summary + " (" + std::to_string(group.options.size()) + " options)\n";
   }
   return out;
-}
-
-std::string names_of(const Option& option) {
-  std::string names = "--" + std::string(option.name);
-  for (const char* alias : option.aliases) names += ", " + std::string(alias);
-  return names;
 }
 
 std::string markdown_item(const Option& option) {

@@ -403,8 +403,8 @@ std::vector<model::PlanRow> device_memory(const model::Model& model, const CudaO
 
 std::unique_ptr<runner::Runner> make_cuda_runner(std::shared_ptr<const model::Model> model,
                                                  const model::MemoryPlan& plan, const CudaOptions& options) {
-  find_device();  // says what is missing better than the first allocation would
   try {
+    find_device();  // says what is missing better than the first allocation would
     return std::make_unique<CudaRunner>(std::move(model), plan, options);
   } catch (const DeviceError& e) {
     throw StartupError(std::string(e.what()) +

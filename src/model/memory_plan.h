@@ -61,10 +61,10 @@ struct MemoryPlan {
   double max_concurrency = 0.0;
   int64_t kv_tokens = 0;
 
-  // For the log and `outrider inspect`.
-  std::string table() const;  // a row a line, then their total
-  std::string kv_text()
-      const;  // one line, in vLLM's words: "KV cache size: 3,995,318 tokens (...). Maximum ..."
+  // For the log and `outrider inspect`: a row a line, then their total; and one line in vLLM's words, "KV
+  // cache size: 3,995,318 tokens (...). Maximum ...".
+  std::string table() const;
+  std::string kv_text() const;
 };
 
 KvGeometry make_kv_geometry(const LlamaConfig& config, int block_size, KvDtype dtype);
