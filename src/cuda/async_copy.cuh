@@ -64,6 +64,14 @@ __device__ __forceinline__ void barrier_wait(uint32_t barrier, int parity) {
       : "memory");
 }
 
+// One of the warp's threads. The compiler then knows that it is one: what copies are told need not be the
+// same in all, and is not made so in a loop.
+__device__ __forceinline__ bool elected() {
+  uint32_t is;
+  asm volatile("{ .reg .pred p; elect.sync _|p, 0xffffffff; selp.u32 %0, 1, 0, p; }" : "=r"(is));
+  return is != 0;
+}
+
 // What the L2 cache should do with the lines of a copy.
 inline constexpr uint64_t kEvictFirst = 0x12F0000000000000ull;  // read once: weights
 inline constexpr uint64_t kEvictLast = 0x14F0000000000000ull;   // read by every block: activations

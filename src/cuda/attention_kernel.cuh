@@ -149,7 +149,7 @@ __device__ __forceinline__ void load_pages(const AttentionCall& call, const Atte
       const int count = RunKeys(tile, run).num_pages();
       for (int i = 0; i < count; ++i) {
         const int64_t from = __shfl_sync(~0u, page, i) * call.cache.page_stride;
-        if (lane == 0) {
+        if (elected()) {
           barrier_wait(ring.empty(), ring.parity);
           barrier_arrive_expecting(ring.full(), T::kImageBytes);
           copy_bytes(ring.image(), head + from, T::kImageBytes, ring.full(), kHint);

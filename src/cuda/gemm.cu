@@ -35,29 +35,36 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocksAnSm)
   extern __shared__ uint8_t raw[];
   const auto [stages, scratch, barriers] = parts_of<T>(raw, T::kWarpgroups * T::kScratchBytes);
   __shared__ Schedule schedule;
-  const bool copies = threadIdx.x / 32 == T::kConsumers / 32;  // this warp
-  Copier<T> copier(tokens, shape, barriers, stages);
-  if (copies) {
-    if (threadIdx.x % 32 == 0) {
-      prefetch_tensor_map(&tokens);
+  const int copier = static_cast<int>(threadIdx.x / 32) - T::kConsumers / 32;  // 0: of weights, 1: of tokens
+  WeightCopier<T> weights(shape, barriers, stages);
+  if (copier == 0) {
+    if (elected()) {
       init(barriers);
       // The shared matrix's tiles come first.
       const int feature = static_cast<int>(blockIdx.x) * T::kFeatures;
       if (shape.few.expert_of_pair && !shape.groups_known && shape.splits == 1 &&
           feature < shape.output.features) {
-        copier.copy_ahead(0, feature, 0, shape.k_blocks);
+        weights.copy_ahead(0, feature, 0, shape.k_blocks);
       }
     }
     __syncwarp();
     // The groups' bounds come from another kernel; a single group's are as old as the step.
     if (shape.groups > 1 && !shape.groups_known) wait_for_previous();
     make_schedule<T>(shape, gridDim.x, schedule);
+  } else if (copier == 1 && elected()) {
+    prefetch_tensor_map(&tokens);
   }
   __syncthreads();
 
-  if (threadIdx.x >= T::kConsumers) {
-    if (copies && threadIdx.x % 32 == 0) copier.run(schedule, blockIdx.x, gridDim.x);
+  if (copier >= 0) {
+    if constexpr (T::kWarpgroups > 1) asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+    if (copier == 0 && elected()) weights.run(schedule);
+    if (copier == 1 && elected()) {
+      wait_for_previous();
+      copy_tokens<T>(tokens, shape, schedule, barriers, stages);
+    }
   } else {
+    if constexpr (T::kWarpgroups > 1) asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
     wait_for_previous();
     let_next_start();
     multiply_tiles<Element, T>(shape, schedule, barriers, stages, scratch);

@@ -30,7 +30,9 @@ template <int kTokens_, int kWarpgroups_, int kStages_, Epilogue kEpilogue_>
 struct Tile {
   static constexpr int kTokens = kTokens_, kWarpgroups = kWarpgroups_, kStages = kStages_;
   static constexpr Epilogue kEpilogue = kEpilogue_;
-  static constexpr int kConsumers = kWarpgroups * 128, kThreads = kConsumers + 32;
+  static constexpr int kConsumers = kWarpgroups * 128;
+  // Two warps copy; of a whole warpgroup, which gives its registers to two others.
+  static constexpr int kThreads = kConsumers + (kWarpgroups > 1 ? 128 : 64);
   static constexpr int kFeatures = kWarpgroups * kFeatureTile;
   static constexpr int kBlocksAnSm = kWarpgroups > 1 ? 1 : 2;
   // This thread's, of those that multiply.
@@ -170,48 +172,40 @@ __device__ __forceinline__ int first_block(const Shape& shape, int segment) {
   return segment_begin(shape.k_blocks, shape.splits, segment);
 }
 
-// The copying thread.
+// A thread alone takes longer to ask for a stage than memory takes to bring it: one of a warp asks for
+// weights, one of another for tokens, each at its own pace, for every stage of every item, in the consumers'
+// order.
 template <typename T>
-class Copier {
+class WeightCopier {
  public:
-  __device__ __forceinline__ Copier(const CUtensorMap& tokens, const Shape& shape,
-                                    const Barriers<T>& barriers, uint8_t* stages)
-      : tokens_(tokens), shape_(shape), barriers_(barriers), stages_(shared_address(stages)) {}
+  __device__ __forceinline__ WeightCopier(const Shape& shape, const Barriers<T>& barriers, uint8_t* stages)
+      : shape_(shape), barriers_(barriers), stages_(shared_address(stages)) {}
 
   // Asks for the first weights of a tile before anything else is known.
   __device__ __forceinline__ void copy_ahead(int group, int feature, int k_begin, int k_end) {
     go_to_tile(group, feature);
     ahead_ = min(T::kStages, k_end - k_begin);
 #pragma unroll 1
-    for (int i = 0; i < ahead_; ++i) copy_weights(k_begin + i, i);
+    for (int i = 0; i < ahead_; ++i) copy(k_begin + i, i);
   }
 
-  // Asks for every stage of every item, in the consumers' order.
-  __device__ __forceinline__ void run(const Schedule& schedule, int worker, int workers) {
+  // Weights depend on no other kernel.
+  __device__ __forceinline__ void run(const Schedule& schedule) {
     Ring ring{0, 1};
     Place at;
-    bool first = true;
 #pragma unroll 1
-    for (int item = worker; item < schedule.items; item += workers) {
+    for (int item = blockIdx.x; item < schedule.items; item += gridDim.x) {
       go_to<T>(schedule, shape_.splits, item, at);
-      int k = first_block(shape_, at.first_segment);
+      go_to_tile(at.group, at.feature);
       const int k_end = first_block(shape_, at.end_segment);
-      if (!first) go_to_tile(at.group, at.feature);
-      if (first) {  // weights depend on no other kernel
-        first = false;
-        if (ahead_ == 0) copy_ahead(at.group, at.feature, k, k_end);
-        wait_for_previous();
 #pragma unroll 1
-        for (int i = 0; i < ahead_; ++i, ++k) {
-          copy_tokens(at.token, k, i);
-          ring.advance(T::kStages);
+      for (int k = first_block(shape_, at.first_segment); k < k_end; ++k) {
+        if (ahead_ > 0) {
+          --ahead_;
+        } else {
+          barrier_wait(barriers_.empty(ring.stage), ring.phase);
+          copy(k, ring.stage);
         }
-      }
-#pragma unroll 1
-      for (; k < k_end; ++k) {
-        barrier_wait(barriers_.empty(ring.stage), ring.phase);
-        copy_weights(k, ring.stage);
-        copy_tokens(at.token, k, ring.stage);
         ring.advance(T::kStages);
       }
     }
@@ -227,7 +221,7 @@ class Copier {
           shape_.weights + int64_t{group * shape_.output.features + f} * kBlockBytes * shape_.k_blocks;
     }
   }
-  __device__ __forceinline__ void copy_weights(int k, int stage) const {
+  __device__ __forceinline__ void copy(int k, int stage) const {
     barrier_arrive_expecting(barriers_.full(stage), T::kWeightBytes + T::kTokenBytes);
 #pragma unroll
     for (int i = 0; i < T::kWarpgroups; ++i) {
@@ -235,21 +229,37 @@ class Copier {
                  kImageBlockBytes, barriers_.full(stage), kEvictFirst);
     }
   }
-  __device__ __forceinline__ void copy_tokens(int token, int k, int stage) const {
-    const uint32_t to = stages_ + stage * T::kStageBytes + T::kWeightBytes;
-#pragma unroll
-    for (int t = 0; t < T::kTokens; t += T::kTokenBox) {
-      copy_box(to + t * kBlockBytes, &tokens_, k * kBlockBytes, token + t, barriers_.full(stage), kEvictLast);
-    }
-  }
 
-  const CUtensorMap& tokens_;
   const Shape& shape_;
   const Barriers<T> barriers_;
   const uint32_t stages_;
   const uint8_t* weights_[T::kWarpgroups];  // of the tile, from k = 0 on
   int ahead_ = 0;
 };
+
+template <typename T>
+__device__ __forceinline__ void copy_tokens(const CUtensorMap& tokens, const Shape& shape,
+                                            const Schedule& schedule, const Barriers<T>& barriers,
+                                            const uint8_t* stages) {
+  Ring ring{0, 1};
+  Place at;
+#pragma unroll 1
+  for (int item = blockIdx.x; item < schedule.items; item += gridDim.x) {
+    go_to<T>(schedule, shape.splits, item, at);
+    const int k_end = first_block(shape, at.end_segment);
+#pragma unroll 1
+    for (int k = first_block(shape, at.first_segment); k < k_end; ++k) {
+      barrier_wait(barriers.empty(ring.stage), ring.phase);
+      const uint32_t to = shared_address(stages) + ring.stage * T::kStageBytes + T::kWeightBytes;
+#pragma unroll
+      for (int t = 0; t < T::kTokens; t += T::kTokenBox) {
+        copy_box(to + t * kBlockBytes, &tokens, k * kBlockBytes, at.token + t, barriers.full(ring.stage),
+                 kEvictLast);
+      }
+      ring.advance(T::kStages);
+    }
+  }
+}
 
 // total = sum over `blocks` blocks of K from the ring's stages, interval by interval. With many sums there
 // are registers for one interval at a time: the other warpgroup multiplies while this one takes it in.

@@ -346,8 +346,9 @@ __global__ void __cluster_dims__(kCluster, 1, 1) __launch_bounds__(kThreads, 1)
     }
     for (int slot = 0; slot < kTileSlots; ++slot) {
       barrier_init(at(control.tile_told[slot]), 1);
-      barrier_init(at(control.tile_read[slot]), kConsumers / 32);
+      barrier_init(at(control.tile_read[slot]), kConsumers / 32 + kCopiers);
     }
+    barrier_init(at(control.tile_begun), 1);
 #pragma unroll 1
     for (uint64_t& arrived : control.draw_arrived) barrier_init(at(arrived), 1);
     barrier_init_fence();
@@ -356,8 +357,13 @@ __global__ void __cluster_dims__(kCluster, 1, 1) __launch_bounds__(kThreads, 1)
   cluster_sync();
   if (threadIdx.x >= kConsumers) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
-    if (threadIdx.x == kConsumers) {
-      Copier(tokens, shape, control, shared_address(ring_memory)).run();
+    const int part = static_cast<int>(threadIdx.x / 32) - kConsumers / 32;
+    if (elected()) {
+      if (part < kCopiers) {
+        Copier(tokens, shape, control, shared_address(ring_memory), part).run();
+      } else {
+        Planner(shape, control).run();
+      }
     }
     __syncwarp();
   } else {

@@ -1,4 +1,5 @@
-// The copying thread of a block of gemm_wide.cu, and what it shares with those that multiply.
+// The planning and the copying threads of a block of gemm_wide.cu, and what they share with those that
+// multiply.
 #pragma once
 
 #include <cstdint>
@@ -14,18 +15,20 @@ namespace outrider::cuda::wide {
 
 // Tells the cluster's second block what the first has drawn. That runs ahead by less than a ring of the
 // shortest tiles, a block of K each.
-constexpr int kDrawnSlots = 16;
-static_assert(kDrawnSlots >= kMaxBlocks + 2);
-constexpr int kTileSlots = 3;  // one is being multiplied, the one before stored
+constexpr int kDrawnSlots = kMaxBlocks + 2;
+constexpr int kTileSlots = 3;  // one is being multiplied, the one before stored, the next copied
+// A thread alone takes longer to ask for a block of K than memory takes to bring it.
+constexpr int kCopiers = kWarpgroups + 1;  // of each warpgroup's weights, of the tokens
 
 struct Control {
   Schedule schedule;
   uint64_t full[kMaxBlocks];   // barriers: copies have arrived
   uint64_t empty[kMaxBlocks];  // both blocks' consumers have read
-  int used[kMaxBlocks];        // bytes of the ring, for the copying thread alone
-  // What this block's consumers multiply next; no tokens: nothing more.
+  int used[kCopiers][kMaxBlocks];  // bytes of the ring, for each copier alone
+  // What this block copies and multiplies next; no tokens: nothing more.
   Place tile[kTileSlots];
   uint64_t tile_told[kTileSlots], tile_read[kTileSlots];
+  uint64_t tile_begun;  // by a copier
   int drawn[kDrawnSlots];
   uint64_t draw_arrived[kDrawnSlots];
 };
@@ -54,83 +57,27 @@ struct Ring {
   }
 };
 
-// The copying thread of each block. It asks for 28 KB in less than 500 clocks: what can be is computed once a
-// tile.
-class Copier {
+// Tells which tile comes next, when the one before begins to be copied.
+class Planner {
  public:
-  __device__ __forceinline__ Copier(const WideTensor& tokens, const Shape& shape, Control& control,
-                                    uint32_t ring_memory)
-      : tokens_(tokens),
-        shape_(shape),
-        control_(control),
-        ring_memory_(ring_memory),
-        tiles_(control.schedule.tile_begin[shape.groups]),
-        ring_{ring_bytes(shape.splits)},
-        free_(ring_.capacity) {}
+  __device__ __forceinline__ Planner(const Shape& shape, Control& control)
+      : shape_(shape), control_(control), tiles_(control.schedule.tile_begin[shape.groups]) {}
 
   __device__ __forceinline__ void run() {
     const int rank = cluster_rank();
-    bool first = true;
+    int begun = 0;  // parity
 #pragma unroll 1
     for (int tile = blockIdx.x / kCluster; tile < tiles_; tile = next_tile(rank)) {
-      const Place at = place_of(shape_, control_.schedule, tile);
-      tell(at);
-      go_to_weights(at.group, at.feature + rank * kBlockFeatures);
-      const int half_tokens = at.tokens / kCluster;
-      half_ = &tokens_.half[at.tokens / kTokenStep - 1];
-      token_row_ = at.token + rank * half_tokens;
-      token_offset_ = kWeightBytes + rank * half_tokens * kBlockBytes;
-      bytes_ = block_bytes(at.tokens);
-      weights_hint_ = at.alone ? kEvictFirst : kEvictNormal;
-      int value = 0, k = 0;
-      if (first) {  // weights depend on no other kernel
-        first = false;
-        const Slots<kMaxBlocks> begin = filling_;
-        const int ahead = min(min(kMaxBlocks, ring_.capacity / bytes_), shape_.k_blocks);
-#pragma unroll 1
-        for (; k < ahead; ++k) {
-          copy_weights(k, make_room());
-          filling_.advance();
-        }
-        filling_ = begin;
-        wait_for_previous();
-#pragma unroll 1
-        for (int i = 0; i < ahead; ++i) {
-          copy_tokens(i, i * bytes_);
-          filling_.advance();
-        }
-      }
-      if (rank == 0) value = atomicAdd(shape_.next_tile, 1);  // asked for now, and here when it is used
-      const int half = max(k, shape_.k_blocks / 2);
-#pragma unroll 1
-      for (; k < shape_.k_blocks; ++k) {
-        if (k == half && rank == 0) publish(value);
-        const int place = make_room();
-        copy_weights(k, place);
-        copy_tokens(k, place);
-        filling_.advance();
-      }
-      if (half == shape_.k_blocks && rank == 0) publish(value);
+      tell(place_of(shape_, control_.schedule, tile));
+      barrier_wait(at(control_.tile_begun), begun);
+      begun ^= 1;
+      wait_for_previous();  // that draws from the same counter
+      if (rank == 0) publish(atomicAdd(shape_.next_tile, 1));
     }
     tell({});
   }
 
  private:
-  // Where in the ring the next block of K goes, once what lay there has been read.
-  __device__ __forceinline__ int make_room() {
-    const int bytes = bytes_ + (ring_.left() < bytes_ ? ring_.left() : 0);
-#pragma unroll 1
-    while (free_ < bytes || blocks_ == kMaxBlocks) {
-      barrier_wait(at(control_.empty[oldest_.slot]), oldest_.parity);
-      free_ += control_.used[oldest_.slot];
-      --blocks_;
-      oldest_.advance();
-    }
-    control_.used[filling_.slot] = bytes;
-    free_ -= bytes;
-    ++blocks_;
-    return ring_.place(bytes_);
-  }
   __device__ __forceinline__ void tell(const Place& tile) {
     barrier_wait(at(control_.tile_read[telling_.slot]), telling_.parity ^ 1);
     control_.tile[telling_.slot] = tile;
@@ -155,25 +102,99 @@ class Copier {
     return tile;
   }
 
-  // A tile may want more features than there are: it gets some that exist twice.
-  __device__ __forceinline__ void go_to_weights(int group, int feature) {
-#pragma unroll
-    for (int i = 0; i < kWarpgroups; ++i) {
-      const int f = min(feature + i * kFeatureTile, shape_.features - kFeatureTile);
-      weights_[i] = shape_.weights + int64_t{group * shape_.features + f} * kBlockBytes * shape_.k_blocks;
+  const Shape& shape_;
+  Control& control_;
+  const int tiles_;
+  Slots<kTileSlots> telling_;
+  Slots<kDrawnSlots> drawing_;
+};
+
+// Number `part` of the copying threads, each of a warp of its own. They go through the ring at their own
+// pace; what can be is computed once a tile.
+class Copier {
+ public:
+  __device__ __forceinline__ Copier(const WideTensor& tokens, const Shape& shape, Control& control,
+                                    uint32_t ring_memory, int part)
+      : tokens_(tokens),
+        shape_(shape),
+        control_(control),
+        ring_memory_(ring_memory),
+        part_(part),
+        ring_{ring_bytes(shape.splits)},
+        free_(ring_.capacity) {}
+
+  __device__ __forceinline__ void run() {
+    if (part_ == kWarpgroups) {
+      copy_tiles([&](const Place& tile) { go_to_tokens(tile); },
+                 [&](int k, int place) { copy_tokens(k, place); });
+    } else {
+      copy_tiles([&](const Place& tile) { go_to_weights(tile); },
+                 [&](int k, int place) { copy_weights(k, place); });
     }
   }
-  __device__ __forceinline__ void copy_weights(int k, int place) const {
+
+ private:
+  template <typename Go, typename Copy>
+  __device__ __forceinline__ void copy_tiles(const Go& go, const Copy& copy) {
+#pragma unroll 1
+    for (;;) {
+      barrier_wait(at(control_.tile_told[tile_.slot]), tile_.parity);
+      const Place tile = control_.tile[tile_.slot];
+      if (tile.tokens == 0) break;
+      barrier_arrive(at(control_.tile_read[tile_.slot]));
+      tile_.advance();
+      bytes_ = block_bytes(tile.tokens);
+      go(tile);
+#pragma unroll 1
+      for (int k = 0; k < shape_.k_blocks; ++k) {
+        const int place = make_room();
+        copy(k, ring_memory_ + place);
+        filling_.advance();
+      }
+    }
+  }
+
+  // Where in the ring the next block of K goes, once what lay there has been read.
+  __device__ __forceinline__ int make_room() {
+    const int bytes = bytes_ + (ring_.left() < bytes_ ? ring_.left() : 0);
+#pragma unroll 1
+    while (free_ < bytes || blocks_ == kMaxBlocks) {
+      barrier_wait(at(control_.empty[oldest_.slot]), oldest_.parity);
+      free_ += control_.used[part_][oldest_.slot];
+      --blocks_;
+      oldest_.advance();
+    }
+    control_.used[part_][filling_.slot] = bytes;
+    free_ -= bytes;
+    ++blocks_;
+    return ring_.place(bytes_);
+  }
+
+  // A tile may want more features than there are: it gets some that exist twice. Weights depend on no other
+  // kernel.
+  __device__ __forceinline__ void go_to_weights(const Place& tile) {
+    if (part_ == 0) barrier_arrive(at(control_.tile_begun));
+    const int feature = min(tile.feature + cluster_rank() * kBlockFeatures + part_ * kFeatureTile,
+                            shape_.features - kFeatureTile);
+    weights_ = shape_.weights + int64_t{tile.group * shape_.features + feature} * kBlockBytes * shape_.k_blocks;
+    weights_hint_ = tile.alone ? kEvictFirst : kEvictNormal;
+  }
+  __device__ __forceinline__ void copy_weights(int k, uint32_t to) const {
     const uint32_t full = at(control_.full[filling_.slot]);
-    barrier_arrive_expecting(full, bytes_);
-#pragma unroll
-    for (int i = 0; i < kWarpgroups; ++i) {
-      copy_bytes(ring_memory_ + place + i * kImageBlockBytes, weights_[i] + k * kImageBlockBytes,
-                 kImageBlockBytes, full, weights_hint_);
-    }
+    if (part_ == 0) barrier_arrive_expecting(full, bytes_);
+    copy_bytes(to + part_ * kImageBlockBytes, weights_ + k * kImageBlockBytes, kImageBlockBytes, full,
+               weights_hint_);
   }
-  __device__ __forceinline__ void copy_tokens(int k, int place) const {
-    copy_box_to_cluster(ring_memory_ + place + token_offset_, half_, k * kBlockBytes, token_row_,
+  // This block's half of the tile's tokens, into both.
+  __device__ __forceinline__ void go_to_tokens(const Place& tile) {
+    wait_for_previous();
+    const int half_tokens = tile.tokens / kCluster;
+    half_ = &tokens_.half[tile.tokens / kTokenStep - 1];
+    token_row_ = tile.token + cluster_rank() * half_tokens;
+    token_offset_ = kWeightBytes + cluster_rank() * half_tokens * kBlockBytes;
+  }
+  __device__ __forceinline__ void copy_tokens(int k, uint32_t to) const {
+    copy_box_to_cluster(to + token_offset_, half_, k * kBlockBytes, token_row_,
                         at(control_.full[filling_.slot]), (1 << kCluster) - 1, kEvictNormal);
   }
 
@@ -181,16 +202,16 @@ class Copier {
   const Shape& shape_;
   Control& control_;
   const uint32_t ring_memory_;
-  const int tiles_;
+  const int part_;
   Ring ring_;
   int free_, blocks_ = 0;  // bytes of the ring, and blocks in it
   Slots<kMaxBlocks> filling_, oldest_;
-  Slots<kTileSlots> telling_;
-  Slots<kDrawnSlots> drawing_;
-  const uint8_t* weights_[kWarpgroups];  // of the tile, from k = 0 on
+  Slots<kTileSlots> tile_;
+  int bytes_ = 0;  // of a block of K
+  const uint8_t* weights_ = nullptr;  // of the tile, from k = 0 on
   uint64_t weights_hint_ = kEvictNormal;
-  const CUtensorMap* half_ = nullptr;  // for this block's half of the tile's tokens
-  int token_row_ = 0, token_offset_ = 0, bytes_ = 0;
+  const CUtensorMap* half_ = nullptr;  // for half of the tile's tokens
+  int token_row_ = 0, token_offset_ = 0;
 };
 
 }  // namespace outrider::cuda::wide
