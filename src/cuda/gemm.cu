@@ -1,9 +1,9 @@
 // The weights are operand A (64 features a warpgroup), the tokens operand B: with few tokens the tensor cores
-// still get full rows, and a step is a stream of weights. One warp asks the copy engine for blocks of 128
-// bytes of K, several stages ahead, and asks for weights before the kernels that make the tokens have ended;
-// one warpgroup multiplies, or two with 64 features each. The grid is persistent: tiles of (feature block,
-// token block) are dealt out with the token blocks of one feature block next to each other, so that the L2
-// cache serves its weights to all of them.
+// still get full rows, and a step is a stream of weights. Two warps ask the copy engine for blocks of 128
+// bytes of K, several stages ahead, one for weights, and that before the kernels that make the tokens have
+// ended, one for tokens; one warpgroup multiplies, or two with 64 features each. The grid is persistent:
+// tiles of (feature block, token block) are dealt out with the token blocks of one feature block next to each
+// other, so that the L2 cache serves its weights to all of them.
 //
 // A matrix with too few feature blocks for the device has its K cut into segments (GemmWeights::splits). The
 // tiles that would leave part of the grid idle are dealt out by segment; the block of a tile's last segment

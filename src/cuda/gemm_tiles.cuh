@@ -271,10 +271,11 @@ __device__ __forceinline__ void multiply(int blocks, const Barriers<T>& barriers
                                          Ring& ring, float (&total)[T::kSums]) {
   constexpr bool kTwoIntervals = T::kSums <= 32;
   int reading = ring.stage;
+  const uint32_t weights = T::warpgroup() * (kFeatureTile * kBlockBytes);  // in a stage
   const auto issue = [&](float(&sum)[T::kSums], bool accumulate) {
     barrier_wait(barriers.full(ring.stage), ring.phase);
     const uint32_t base = shared_address(stages + ring.stage * T::kStageBytes);
-    const uint64_t a = swizzled_operand(base + T::warpgroup() * (kFeatureTile * kBlockBytes));
+    const uint64_t a = swizzled_operand(base + weights);
     const uint64_t b = swizzled_operand(base + T::kWeightBytes);
     wgmma_fence();
     wgmma_block<Element, T::kTokens>(sum, a, b, accumulate);
@@ -486,7 +487,7 @@ __device__ __forceinline__ Parts<T> parts_of(uint8_t* raw, int scratch_bytes) {
   return {stages, scratch, {shared_address(scratch + scratch_bytes)}};
 }
 
-// By the copying thread, before anybody uses them.
+// By one thread, before anybody uses them.
 template <typename T>
 __device__ __forceinline__ void init(const Barriers<T>& barriers) {
 #pragma unroll 1

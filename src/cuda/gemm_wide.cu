@@ -3,17 +3,18 @@
 // Tiling: a cluster of two blocks takes 256 features and one run of tokens. Each block copies its own weights
 // and half of the tokens, which the copy engine writes into both: 28 KB per block and 128 bytes of K for 768
 // clocks of tensor cores, where a block alone would need 40 KB. The L2 cache gives about 42 KB a microsecond
-// and multiprocessor. With thousands of tokens the tensor cores wait for nothing, at the clock that power
-// leaves them; with hundreds, whole rounds of the grid and its start count. In a block one thread copies
-// (gemm_wide_copier.cuh), four blocks of K ahead or up to ten where a tile is narrow, and two warpgroups
-// multiply, 64 features each, with accumulators of one interval (gemm_order.h) beside the totals, so that
-// what becomes of a finished total (adding it to the segments before, writing it out) happens while the next
-// interval multiplies: it has to take no longer than two blocks of K do. There is one copy of that code for
-// all widths, for the sake of the instruction caches. A group's tokens are cut into equal tiles, in steps of
-// 32; what is left over is a narrower tile. The grid is persistent. A cluster draws its next tile from a
-// counter when it begins one, so that narrow and wide ones, and those that wait for memory and those that do
-// not, need no even hand. Tiles lie in bands of 8 token tiles, so that the clusters at work share weights and
-// tokens in the L2 cache, and a group's narrower ones last.
+// and multiprocessor. In a block two warpgroups multiply, 64 features each, and a thread of each of three
+// warps copies (gemm_wide_copier.cuh), four blocks of K ahead or up to ten where a tile is narrow; the fourth
+// warp plans. Accumulators of one interval (gemm_order.h) lie beside the totals, so that what becomes of a
+// finished total (adding it to the segments before, writing it out) happens while the next interval
+// multiplies: it has to take no longer than two blocks of K do. There is one copy of that code for all
+// widths, for the sake of the instruction caches. With thousands of tokens the tensor cores are busy four
+// fifths of the time, at the clock that power leaves them; with hundreds, whole rounds of the grid and its
+// start count, too. A group's tokens are cut into equal tiles, in steps of 32; what is left over is a
+// narrower tile. The grid is persistent. A cluster draws its next tile from a counter when it begins one, so
+// that narrow and wide ones, and those that wait for memory and those that do not, need no even hand. Tiles
+// lie in bands of 8 token tiles, so that the clusters at work share weights and tokens in the L2 cache, and a
+// group's narrower ones last.
 //
 // Floor: 2 * tokens * features * k / tensor rate (1500 TFLOP/s for FP8, at the clock that power leaves);
 // weights / memory bandwidth for groups of fewer than 250 tokens.
@@ -53,7 +54,7 @@ class Consumer {
         control_(control),
         ring_memory_(ring_memory),
         scratch_(scratch),
-        warpgroup_(threadIdx.x / 128),
+        warpgroup_(uniform(threadIdx.x / 128)),
         thread_(threadIdx.x % 128),
         ring_{ring_bytes(shape.splits)} {}
 

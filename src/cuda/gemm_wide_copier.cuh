@@ -22,8 +22,8 @@ constexpr int kCopiers = kWarpgroups + 1;  // of each warpgroup's weights, of th
 
 struct Control {
   Schedule schedule;
-  uint64_t full[kMaxBlocks];   // barriers: copies have arrived
-  uint64_t empty[kMaxBlocks];  // both blocks' consumers have read
+  uint64_t full[kMaxBlocks];       // barriers: copies have arrived
+  uint64_t empty[kMaxBlocks];      // both blocks' consumers have read
   int used[kCopiers][kMaxBlocks];  // bytes of the ring, for each copier alone
   // What this block copies and multiplies next; no tokens: nothing more.
   Place tile[kTileSlots];
@@ -176,7 +176,8 @@ class Copier {
     if (part_ == 0) barrier_arrive(at(control_.tile_begun));
     const int feature = min(tile.feature + cluster_rank() * kBlockFeatures + part_ * kFeatureTile,
                             shape_.features - kFeatureTile);
-    weights_ = shape_.weights + int64_t{tile.group * shape_.features + feature} * kBlockBytes * shape_.k_blocks;
+    weights_ =
+        shape_.weights + int64_t{tile.group * shape_.features + feature} * kBlockBytes * shape_.k_blocks;
     weights_hint_ = tile.alone ? kEvictFirst : kEvictNormal;
   }
   __device__ __forceinline__ void copy_weights(int k, uint32_t to) const {
@@ -207,7 +208,7 @@ class Copier {
   int free_, blocks_ = 0;  // bytes of the ring, and blocks in it
   Slots<kMaxBlocks> filling_, oldest_;
   Slots<kTileSlots> tile_;
-  int bytes_ = 0;  // of a block of K
+  int bytes_ = 0;                     // of a block of K
   const uint8_t* weights_ = nullptr;  // of the tile, from k = 0 on
   uint64_t weights_hint_ = kEvictNormal;
   const CUtensorMap* half_ = nullptr;  // for half of the tile's tokens
