@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What a newcomer types, timed. Runs inside the bare root file system that scripts/bare_debian.sh makes.
+# What a newcomer types, timed; with an argument that is not empty, `make test` at the end. Runs inside the bare root file
+# system that scripts/bare_debian.sh makes.
 set -eu
 cd "$HOME"
 port=18080
@@ -28,3 +29,8 @@ echo
 start=$(date +%s.%N)
 make build > build.log 2>&1
 echo "make build again: $(seconds) s"
+
+[ -n "${1:-}" ] || exit 0
+start=$(date +%s.%N)
+make test > test.log 2>&1 || { tail -n 40 test.log; exit 1; }
+echo "make test: $(seconds) s, $(tail -n 1 test.log)"
