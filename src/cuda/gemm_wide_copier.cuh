@@ -125,6 +125,7 @@ class Copier {
 
   __device__ __forceinline__ void run() {
     if (part_ == kWarpgroups) {
+      wait_for_previous();
       copy_tiles([&](const Place& tile) { go_to_tokens(tile); },
                  [&](int k, int place) { copy_tokens(k, place); });
     } else {
@@ -188,7 +189,6 @@ class Copier {
   }
   // This block's half of the tile's tokens, into both.
   __device__ __forceinline__ void go_to_tokens(const Place& tile) {
-    wait_for_previous();
     const int half_tokens = tile.tokens / kCluster;
     half_ = &tokens_.half[tile.tokens / kTokenStep - 1];
     token_row_ = tile.token + cluster_rank() * half_tokens;
