@@ -64,8 +64,8 @@ __device__ __forceinline__ void barrier_wait(uint32_t barrier, int parity) {
       : "memory");
 }
 
-// One of the warp's threads. The compiler then knows that it is one: what copies are told need not be the
-// same in all, and is not made so in a loop.
+// One of the warp's threads, all of which ask. The compiler then knows that it is one: what copies are told
+// need not be the same in all, and is not made so in a loop.
 __device__ __forceinline__ bool elected() {
   uint32_t is;
   asm volatile("{ .reg .pred p; elect.sync _|p, 0xffffffff; selp.u32 %0, 1, 0, p; }" : "=r"(is));

@@ -172,7 +172,7 @@ class Consumer {
       : call_(call),
         heads_(heads),
         group_(heads / call.cache.kv_heads),
-        warpgroup_(T::kGroups > 1 ? __shfl_sync(~0u, threadIdx.x / 128, 0) : 0),
+        warpgroup_(T::kGroups > 1 ? uniform(threadIdx.x / 128) : 0),
         thread_(threadIdx.x % 128),
         lane_(threadIdx.x % 32),
         warp_(thread_ / 32),

@@ -77,7 +77,7 @@ class PromptConsumer {
       : call_(call),
         heads_(heads),
         group_(heads / call.cache.kv_heads),
-        warpgroup_(__shfl_sync(~0u, threadIdx.x / 128, 0)),  // the compiler learns that a warp has one
+        warpgroup_(uniform(threadIdx.x / 128)),
         lane_(threadIdx.x % 32),
         first_row_(threadIdx.x / 32 * 16 + lane_ / 4),
         column_(lane_ % 4 * 2),

@@ -37,7 +37,7 @@ struct Tile {
   static constexpr int kBlocksAnSm = kWarpgroups > 1 ? 1 : 2;
   // This thread's, of those that multiply.
   static __device__ __forceinline__ int warpgroup() {
-    return kWarpgroups > 1 ? __shfl_sync(~0u, static_cast<int>(threadIdx.x / 128), 0) : 0;
+    return kWarpgroups > 1 ? uniform(threadIdx.x / 128) : 0;
   }
   static constexpr int kTokenBox =
       kTokenBoxes[token_map(kTokens)];       // of a copy, and of a piece of the output

@@ -37,10 +37,6 @@ namespace {
 
 using namespace wide;
 
-// Tells the compiler that all threads have the same value: it may not let warpgroup instructions overlap
-// otherwise.
-__device__ __forceinline__ int uniform(int value) { return __shfl_sync(~0u, value, 0); }
-
 // One of the warpgroups that multiply.
 template <typename Element, Epilogue kEpilogue>
 class Consumer {

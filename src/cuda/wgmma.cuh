@@ -31,6 +31,10 @@ template <int kPending>
 __device__ __forceinline__ void wgmma_wait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
 }
+// Tells the compiler that all threads of a warp have the same value: it may not let warpgroup instructions
+// overlap otherwise, and keeps what follows from it in uniform registers.
+__device__ __forceinline__ int uniform(int value) { return __shfl_sync(~0u, value, 0); }
+
 // Keeps the compiler from moving accumulators across the asynchronous instructions.
 template <int kCount>
 __device__ __forceinline__ void pin(float (&d)[kCount]) {
