@@ -63,6 +63,18 @@ __device__ __forceinline__ void barrier_wait(uint32_t barrier, int parity) {
       "r"(parity)
       : "memory");
 }
+// Whether that phase has ended.
+__device__ __forceinline__ bool barrier_done(uint32_t barrier, int parity) {
+  uint32_t done;
+  asm volatile(
+      "{ .reg .pred done;\n"
+      "mbarrier.test_wait.parity.shared::cta.b64 done, [%1], %2;\n"
+      "selp.u32 %0, 1, 0, done; }"
+      : "=r"(done)
+      : "r"(barrier), "r"(parity)
+      : "memory");
+  return done != 0;
+}
 
 // One of the warp's threads, all of which ask. The compiler then knows that it is one: what copies are told
 // need not be the same in all, and is not made so in a loop.

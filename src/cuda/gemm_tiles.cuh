@@ -275,8 +275,7 @@ __device__ __forceinline__ void multiply(int blocks, const Barriers<T>& barriers
   const auto issue = [&](float(&sum)[T::kSums], bool accumulate) {
     barrier_wait(barriers.full(ring.stage), ring.phase);
     const uint32_t base = shared_address(stages + ring.stage * T::kStageBytes);
-    const uint64_t a = swizzled_operand(base + weights);
-    const uint64_t b = swizzled_operand(base + T::kWeightBytes);
+    const uint32_t a = operand_low(base + weights), b = operand_low(base + T::kWeightBytes);
     wgmma_fence();
     wgmma_block<Element, T::kTokens>(sum, a, b, accumulate);
     wgmma_commit();

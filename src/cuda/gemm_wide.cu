@@ -1,20 +1,23 @@
-// Tiles of 128 features x up to 192 tokens for prompts, where the tensor cores are the limit.
+// Tiles of 128 features x up to 192 tokens for prompts.
 //
 // Tiling: a cluster of two blocks takes 256 features and one run of tokens. Each block copies its own weights
 // and half of the tokens, which the copy engine writes into both: 28 KB per block and 128 bytes of K for 768
-// clocks of tensor cores, where a block alone would need 40 KB. The L2 cache gives about 42 KB a microsecond
-// and multiprocessor. In a block two warpgroups multiply, 64 features each, and a thread of each of three
-// warps copies (gemm_wide_copier.cuh), four blocks of K ahead or up to ten where a tile is narrow; the fourth
-// warp plans. Accumulators of one interval (gemm_order.h) lie beside the totals, so that what becomes of a
-// finished total (adding it to the segments before, writing it out) happens while the next interval
-// multiplies: it has to take no longer than two blocks of K do. There is one copy of that code for all
-// widths, for the sake of the instruction caches. With thousands of tokens the tensor cores are busy four
-// fifths of the time, at the clock that power leaves them; with hundreds, whole rounds of the grid and its
-// start count, too. A group's tokens are cut into equal tiles, in steps of 32; what is left over is a
+// clocks of tensor cores, where a block alone would need 40 KB. In a block two warpgroups multiply, 64
+// features each, and a thread of each of three warps copies (gemm_wide_copier.cuh), five blocks of K ahead or
+// up to ten where a tile is narrow; the fourth warp plans. Accumulators of one interval (gemm_order.h) lie
+// beside the totals, and where K has segments beside the sum of those before, so that what becomes of a
+// finished total (adding it to that sum, writing it out) happens while the next interval multiplies: it has to
+// take no longer than two blocks of K do. There is one copy of that code for all widths, for the sake of the
+// instruction caches. A group's tokens are cut into equal tiles, in steps of 32; what is left over is a
 // narrower tile. The grid is persistent. A cluster draws its next tile from a counter when it begins one, so
 // that narrow and wide ones, and those that wait for memory and those that do not, need no even hand. Tiles
 // lie in bands of 8 token tiles, so that the clusters at work share weights and tokens in the L2 cache, and a
 // group's narrower ones last.
+//
+// Narrow tiles are limited by shared memory, which gives 128 bytes a clock: a block of K is written once, and
+// its tokens are read by both warpgroups. With nothing but copies and products the tensor cores are busy 97 %
+// of the time with 192 tokens, 94 % with 160, 91 % with 128, 83 % with 96 and 62 % with 64. With thousands of
+// tokens power is the limit, too: 1.3 GHz are left.
 //
 // Floor: 2 * tokens * features * k / tensor rate (1500 TFLOP/s for FP8, at the clock that power leaves);
 // weights / memory bandwidth for groups of fewer than 250 tokens.
@@ -38,9 +41,9 @@ namespace {
 using namespace wide;
 
 // One of the warpgroups that multiply.
-template <typename Element, Epilogue kEpilogue>
+template <typename Element, Epilogue kEpilogue, bool kSegments>
 class Consumer {
-  static constexpr int kWidest = widest_tile(kEpilogue), kSums = kWidest / 2;  // accumulators of a thread
+  static constexpr int kWidest = widest_tile(kEpilogue, kSegments), kSums = kWidest / 2;  // of a thread
   using Sums = float[kSums];
 
  public:
@@ -48,30 +51,32 @@ class Consumer {
                                       uint32_t scratch)
       : shape_(shape),
         control_(control),
-        ring_memory_(ring_memory),
         scratch_(scratch),
         warpgroup_(uniform(threadIdx.x / 128)),
         thread_(threadIdx.x % 128),
-        ring_{ring_bytes(shape.splits)} {}
+        weights_(operand_low(ring_memory + warpgroup_ * kFeatureTile * kBlockBytes)),
+        tokens_(operand_low(ring_memory + kWeightBytes)),
+        ring_{kRingBytes / 16} {}
 
   __device__ __forceinline__ void run() {
-    Sums sum, total;
+    Sums sum, total, segments;  // of an interval, a segment, those before it
     clear(total);
+    if (kSegments) clear(segments);
 #pragma unroll 1
     for (;;) {
       barrier_wait(at(control_.tile_told[tile_.slot]), tile_.parity);
       const int tokens = told(control_.tile[tile_.slot].tokens);
       if (tokens == 0) break;
 #pragma unroll 1
-      for (int s = 0; s < shape_.splits; ++s) {
-        int blocks = segment_begin(shape_.k_blocks, shape_.splits, s + 1) -
-                     segment_begin(shape_.k_blocks, shape_.splits, s);
+      for (int s = 0; s < splits(); ++s) {
+        int blocks =
+            segment_begin(shape_.k_blocks, splits(), s + 1) - segment_begin(shape_.k_blocks, splits(), s);
 #pragma unroll 1
         for (; blocks > 0; blocks -= kIntervalBlocks) {
           const int count = min(kIntervalBlocks, blocks);
           for_tokens(tokens, [&]<int kTokens>() { begin_interval<kTokens>(count, sum); });
           if (finished_segment_ >= 0) {  // what can wait until enough is multiplying
-            finish_segment(total);
+            finish_segment(total, segments);
             finished_segment_ = -1;
           }
           for_tokens(tokens, [&]<int kTokens>() { end_interval<kTokens>(count, sum, total); });
@@ -80,13 +85,15 @@ class Consumer {
       }
       tile_.advance();
     }
-    if (finished_segment_ >= 0) finish_segment(total);
+    if (finished_segment_ >= 0) finish_segment(total, segments);
   }
 
  private:
+  __device__ __forceinline__ int splits() const { return kSegments ? shape_.splits : 1; }
   // Calls run<tokens>(). The widest first: it has the least time for a jump by a table.
   template <typename Run>
   static __device__ __forceinline__ void for_tokens(int tokens, const Run& run) {
+    constexpr int kNext = kWidest - kTokenStep;
     if (tokens == kWidest) return run.template operator()<kWidest>();
     switch (tokens) {
       case 32:
@@ -96,9 +103,9 @@ class Consumer {
       case 96:
         return run.template operator()<96>();
       case 128:
-        return run.template operator()<128>();
+        return run.template operator()<std::min(128, kNext)>();
       default:
-        return run.template operator()<160>();
+        return run.template operator()<kNext>();
     }
   }
   // What the copier wrote: by one lane of each warp, which gives the slot back itself.
@@ -115,13 +122,16 @@ class Consumer {
 #pragma unroll
     for (int i = 0; i < kSums; ++i) total[i] = zero;
   }
+  __device__ __forceinline__ bool next_is_there() const {
+    return barrier_done(at(control_.full[full_.slot]), full_.parity);
+  }
   template <int kTokens>
-  __device__ __forceinline__ void multiply_block(Sums& sum, bool accumulate) {
-    barrier_wait(at(control_.full[full_.slot]), full_.parity);
-    const uint32_t base = ring_memory_ + ring_.place(block_bytes(kTokens));
+  __device__ __forceinline__ void multiply_block(Sums& sum, bool accumulate, bool is_there) {
+    const uint32_t place = ring_.place(block_bytes(kTokens) / 16);
+    if (!is_there) [[unlikely]]
+      barrier_wait(at(control_.full[full_.slot]), full_.parity);
     wgmma_fence();
-    wgmma_block<Element, kTokens>(sum, swizzled_operand(base + warpgroup_ * kFeatureTile * kBlockBytes),
-                                  swizzled_operand(base + kWeightBytes), accumulate);
+    wgmma_block<Element, kTokens>(sum, weights_ + place, tokens_ + place, accumulate);
     wgmma_commit();
     full_.advance();
   }
@@ -134,17 +144,18 @@ class Consumer {
   template <int kTokens>
   __device__ __forceinline__ void begin_interval(int blocks, Sums& sum) {
     pin(sum);
-    multiply_block<kTokens>(sum, false);
-    if (blocks > 1) multiply_block<kTokens>(sum, true);
+    multiply_block<kTokens>(sum, false, false);
+    if (blocks > 1) multiply_block<kTokens>(sum, true, next_is_there());
   }
   template <int kTokens>
   __device__ __forceinline__ void end_interval(int blocks, Sums& sum, Sums& total) {
 #pragma unroll
     for (int b = 2; b < kIntervalBlocks; ++b) {
       if (b >= blocks) break;
+      const bool is_there = next_is_there();
       wgmma_wait<1>();
       release();
-      multiply_block<kTokens>(sum, true);
+      multiply_block<kTokens>(sum, true, is_there);
     }
     if (blocks > 1) {
       wgmma_wait<1>();
@@ -157,35 +168,28 @@ class Consumer {
     for (int i = 0; i < kTokens / 2; ++i) total[i] += sum[i];
   }
 
-  __device__ __forceinline__ void finish_segment(Sums& total) {
-    constexpr int kPiece = 8;
-    const uint32_t parked = scratch_ + thread_ * 4;
-    const bool first = finished_segment_ == 0, last = finished_segment_ + 1 == shape_.splits;
-    // A tile's last segment is finished when the next tile has begun.
-    const int slot = !last ? tile_.slot : tile_.slot == 0 ? kTileSlots - 1 : tile_.slot - 1;
-    const Place& tile = control_.tile[slot];
-    if (!first || !last) {
-      const int tokens = told(tile.tokens);
+  __device__ __forceinline__ void finish_segment(Sums& total, Sums& segments) {
+    if constexpr (kSegments) {
 #pragma unroll
-      for (int p = 0; p < kParkedTokens / 2; p += kPiece) {
-        if (2 * p >= tokens) break;
-        if (!first) {
-          float before[kPiece];
-#pragma unroll
-          for (int i = 0; i < kPiece; ++i) before[i] = load_shared(parked + (p + i) * 512);
-#pragma unroll
-          for (int i = 0; i < kPiece; ++i) total[p + i] = before[i] + total[p + i];
-        }
-        if (last) continue;
-#pragma unroll
-        for (int i = p; i < p + kPiece; ++i) store_shared(parked + i * 512, total[i]);
+      for (int i = 0; i < kSums; ++i) segments[i] += total[i];
+      if (finished_segment_ + 1 == splits()) {
+        clear(total);
+        finish_tile(segments);
+        clear(segments);
+      } else {
+        clear(total);
       }
+    } else {
+      finish_tile(total);
+      clear(total);
     }
-    if (last) {
-      store(total, {told(tile.group), told(tile.feature), told(tile.token), told(tile.outputs)});
-      if (thread_ % 32 == 0) barrier_arrive(at(control_.tile_read[slot]));
-    }
-    clear(total);
+  }
+  // When the next one has begun.
+  __device__ __forceinline__ void finish_tile(const Sums& total) {
+    const int slot = tile_.slot == 0 ? kTileSlots - 1 : tile_.slot - 1;
+    const Place& tile = control_.tile[slot];
+    store(total, {told(tile.group), told(tile.feature), told(tile.token), told(tile.outputs)});
+    if (thread_ % 32 == 0) barrier_arrive(at(control_.tile_read[slot]));
   }
 
   // Scales the totals and writes them.
@@ -201,7 +205,6 @@ class Consumer {
       if constexpr (kEpilogue == Epilogue::kBf16) store_bf16(total, tile, feature, scale);
       if constexpr (kEpilogue == Epilogue::kF32) store_f32(total, tile, feature, scale);
     }
-    if (shape_.splits > 1) sync();  // totals of the next tile come here without asking
   }
 
   // Totals go to memory by way of the scratch, so that a token's features are written in one go: put(totals
@@ -263,38 +266,35 @@ class Consumer {
     });
   }
 
-  // All at once where the scratch has room for parked totals, else by 64 tokens. Without store_pieces(), as
-  // this comes after 21 blocks of K as well as after 40: taking the totals piece by piece made it too long.
+  // By 64 tokens. Without store_pieces(), as this comes after 21 blocks of K as well as after 40: taking the
+  // totals piece by piece made it too long.
   __device__ __forceinline__ void store_bf16(const Sums& total, const Place& tile, int feature,
                                              float scale) const {
     constexpr int kTokens = 64;
-    static_assert(kTokens * OutRow::kStride <= kScratchBytes &&
-                  kParkedTokens * OutRow::kStride <= scratch_bytes(2));
+    static_assert(kTokens * OutRow::kStride <= kScratchBytes);
     const int lane = threadIdx.x % 32, y_stride = shape_.features, outputs = tile.outputs;
     bf16* y = static_cast<bf16*>(shape_.output.y) + int64_t{tile.token} * y_stride + feature;
     const uint32_t mine =
         scratch_ + (lane / 16 * 8 + lane % 8) * OutRow::kStride + (thread_ / 32 * 2 + lane / 8 % 2) * 16;
-    const bool all = shape_.splits > 1;
 #pragma unroll
     for (int first = 0; first < kWidest; first += kTokens) {
       if (first >= outputs) break;
-      const int row = all ? first : 0;  // in the scratch
-      if (row == 0) sync();             // all have read what lay there
+      sync();  // all have read what lay there
 #pragma unroll
       for (int j = 0; j < kTokens / 16; ++j) {
         uint32_t packed[4];
 #pragma unroll
         for (int q = 0; q < 4; ++q) {
           const int i = first / 2 + 8 * j + 2 * q;
+          if (i >= kSums) break;
           const __nv_bfloat162 pair = __floats2bfloat162_rn(scale * total[i], scale * total[i + 1]);
           packed[q] = *reinterpret_cast<const uint32_t*>(&pair);
         }
-        store_matrices_transposed(mine + (row + j * 16) * OutRow::kStride, packed);
+        store_matrices_transposed(mine + j * 16 * OutRow::kStride, packed);
       }
-      if (all && first + kTokens < outputs) continue;
       sync();
-      const int rows = min(outputs - first, kTokens) + row;
-      bf16* to = y + (first - row) * y_stride;
+      const int rows = min(outputs - first, kTokens);
+      bf16* to = y + first * y_stride;
 #pragma unroll 1
       for (int i = thread_; i < rows * 8; i += 128) {
         *reinterpret_cast<int4*>(to + (i / 8 * y_stride + i % 8 * 8)) =
@@ -315,22 +315,22 @@ class Consumer {
 
   const Shape& shape_;
   Control& control_;
-  const uint32_t ring_memory_;
   const uint32_t scratch_;
   const int warpgroup_, thread_;
-  Ring ring_;
+  const uint32_t weights_, tokens_;  // operands of a block at the ring's begin
+  Ring ring_;                        // in the 16 bytes that operands count
   Slots<kMaxBlocks> full_;
   Slots<kTileSlots> tile_;
   int reading_ = 0;  // the block that is released next
   int finished_segment_ = -1;
 };
 
-template <typename Element, Epilogue kEpilogue>
+template <typename Element, Epilogue kEpilogue, bool kSegments>
 __global__ void __cluster_dims__(kCluster, 1, 1) __launch_bounds__(kThreads, 1)
     wide_kernel(const __grid_constant__ WideTensor tokens, const __grid_constant__ Shape shape) {
   extern __shared__ uint8_t raw[];
   uint8_t* ring_memory = raw + (-shared_address(raw) & 1023);
-  uint8_t* scratches = ring_memory + ring_bytes(shape.splits);
+  uint8_t* scratches = ring_memory + kRingBytes;
   __shared__ Control control;
   if (shape.groups > 1 && !shape.groups_known) wait_for_previous();  // their bounds come from another kernel
   let_next_start();
@@ -366,8 +366,8 @@ __global__ void __cluster_dims__(kCluster, 1, 1) __launch_bounds__(kThreads, 1)
   } else {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
     wait_for_previous();
-    Consumer<Element, kEpilogue>(shape, control, shared_address(ring_memory),
-                                 shared_address(scratches) + threadIdx.x / 128 * scratch_bytes(shape.splits))
+    Consumer<Element, kEpilogue, kSegments>(shape, control, shared_address(ring_memory),
+                                            shared_address(scratches) + threadIdx.x / 128 * kScratchBytes)
         .run();
   }
   cluster_sync();  // neither block ends while the other writes into it
@@ -394,13 +394,12 @@ int widest_for(const GemmWeights& w, int widest_of_all, int tokens, int clusters
   return best;
 }
 
-template <typename Element, Epilogue kEpilogue>
+template <typename Element, Epilogue kEpilogue, bool kSegments>
 void run(const GemmCall& call, int num_sms, cudaStream_t stream) {
   const GemmWeights& w = *call.w;
   const int block = w.type == ElementType::kFp8 ? kBlockBytes : kBlockBytes / 2;
   const Output output{call.y, w.features, w.scales, call.divisor, call.divisor_of_group, nullptr};
-  int clusters = std::min(num_sms / kCluster, resident_clusters),
-      widest = std::min(widest_tile(kEpilogue), tile_tokens(w.splits));
+  int clusters = std::min(num_sms / kCluster, resident_clusters), widest = widest_tile(kEpilogue, kSegments);
   if (w.groups == 1) {
     widest = widest_for(w, widest, call.tokens_a_group, clusters);
     clusters = std::min(clusters, tiles_of(w.features, call.tokens_a_group, widest));  // that find work
@@ -417,32 +416,36 @@ void run(const GemmCall& call, int num_sms, cudaStream_t stream) {
                     call.mixes_first_group,
                     call.split.next_tile,
                     output};
-  launch(wide_kernel<Element, kEpilogue>, clusters * kCluster, kThreads, kSharedBytes, stream, call.x->wide,
-         shape);
+  launch(wide_kernel<Element, kEpilogue, kSegments>, clusters * kCluster, kThreads, kSharedBytes, stream,
+         call.x->wide, shape);
 }
 
-template <typename Element, Epilogue kEpilogue>
+template <typename Element, Epilogue kEpilogue, bool kSegments>
 void prepare() {
-  check(cudaFuncSetAttribute(wide_kernel<Element, kEpilogue>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                             kSharedBytes),
+  const auto kernel = wide_kernel<Element, kEpilogue, kSegments>;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes),
         "shared memory of gemm_wide");
   cudaLaunchConfig_t config{};
   config.gridDim = kCluster;
   config.blockDim = kThreads;
   config.dynamicSmemBytes = kSharedBytes;
-  check(cudaOccupancyMaxActiveClusters(&resident_clusters, wide_kernel<Element, kEpilogue>, &config),
-        "clusters of gemm_wide");
+  check(cudaOccupancyMaxActiveClusters(&resident_clusters, kernel, &config), "clusters of gemm_wide");
 }
 
 }  // namespace
 
 void gemm_wide(const GemmCall& call, int num_sms, cudaStream_t stream) {
-  with_kernel_of(
-      call, [&]<typename Element, Epilogue kEpilogue>() { run<Element, kEpilogue>(call, num_sms, stream); });
+  with_kernel_of(call, [&]<typename Element, Epilogue kEpilogue>() {
+    if (call.w->splits > 1) return run<Element, kEpilogue, true>(call, num_sms, stream);
+    run<Element, kEpilogue, false>(call, num_sms, stream);
+  });
 }
 
 void prepare_gemm_wide() {
-  with_every_kernel([&]<typename Element, Epilogue kEpilogue>() { prepare<Element, kEpilogue>(); });
+  with_every_kernel([&]<typename Element, Epilogue kEpilogue>() {
+    prepare<Element, kEpilogue, true>();
+    prepare<Element, kEpilogue, false>();
+  });
 }
 
 }  // namespace outrider::cuda

@@ -120,7 +120,7 @@ class Copier {
         control_(control),
         ring_memory_(ring_memory),
         part_(part),
-        ring_{ring_bytes(shape.splits)},
+        ring_{kRingBytes},
         free_(ring_.capacity) {}
 
   __device__ __forceinline__ void run() {

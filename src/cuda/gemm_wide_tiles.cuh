@@ -18,10 +18,11 @@ inline constexpr int kBlockFeatures = kWarpgroups * kFeatureTile,
                      kClusterFeatures = kCluster * kBlockFeatures;
 inline constexpr int kBand = 8;
 inline constexpr int kWidestTokens = kWideTiles * kTokenStep;
-// Registers for more tokens are there only where little is done to a total: nvcc has to say nothing of
-// serialized instructions.
-__host__ __device__ constexpr int widest_tile(Epilogue epilogue) {
-  return is_gated(epilogue) ? kWidestTokens : kWidestTokens - kTokenStep;
+// A thread has registers for an interval's sums and their total, and where K has segments for the total of
+// those before. nvcc has to say nothing of serialized instructions: more tokens have room only where little
+// is done to a total.
+__host__ __device__ constexpr int widest_tile(Epilogue epilogue, bool segments) {
+  return segments ? kWidestTokens * 2 / 3 : is_gated(epilogue) ? kWidestTokens : kWidestTokens - kTokenStep;
 }
 
 inline constexpr int kWeightBytes = kBlockFeatures * kBlockBytes;
@@ -41,21 +42,10 @@ struct Shape {
   Output output;
 };
 
-// Where K has segments, the totals of those so far lie in shared memory, which leaves room for fewer tokens.
-inline constexpr int kParkedTokens = 160;
-__host__ __device__ constexpr int tile_tokens(int splits) {
-  return splits > 1 ? kParkedTokens : kWidestTokens;
-}
-__host__ __device__ constexpr int scratch_bytes(int splits) {  // of a warpgroup
-  return splits > 1 ? kParkedTokens / 2 * 128 * 4 : kScratchBytes;
-}
 // What a block has besides Control, and the ring's part of it.
 inline constexpr int kSharedBytes = 226 * 1024;
-__host__ __device__ constexpr int ring_bytes(int splits) {
-  return kSharedBytes - 1024 - kWarpgroups * scratch_bytes(splits);
-}
-static_assert(ring_bytes(1) >= 5 * block_bytes(tile_tokens(1)) &&
-              ring_bytes(2) >= 4 * block_bytes(tile_tokens(2)));
+inline constexpr int kRingBytes = kSharedBytes - 1024 - kWarpgroups * kScratchBytes;
+static_assert(kRingBytes >= 5 * block_bytes(kWidestTokens));
 
 // Tokens of a tile of a group that has so many: equal ones of at most `widest`.
 __host__ __device__ constexpr int width_of(int tokens, int widest) {

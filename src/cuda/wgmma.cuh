@@ -14,13 +14,16 @@ namespace outrider::cuda {
 struct Fp8 {};   // e4m3, 32 values an instruction
 struct Bf16 {};  // 16 values an instruction: 32 bytes as well
 
-// Operand in shared memory at `address` (1024-byte aligned tile, 128-byte rows): the next 32 bytes of K are
-// descriptor + 2.
-__device__ __forceinline__ uint64_t swizzled_operand(uint32_t address) {
+// Operand in shared memory: a 1024-byte aligned tile of 128-byte rows. Only its low half says where; the next
+// 32 bytes of K are low half + 2.
+__device__ __forceinline__ uint32_t operand_low(uint32_t address) { return address >> 4 | 1 << 16; }
+__device__ __forceinline__ uint64_t swizzled_operand_of(uint32_t low) {
   constexpr uint64_t kStride = 1024 >> 4;  // bytes between groups of 8 rows
   constexpr uint64_t kSwizzle128 = 1;
-  return static_cast<uint64_t>((address & 0x3FFFF) >> 4) | (uint64_t{1} << 16) | (kStride << 32) |
-         (kSwizzle128 << 62);
+  return low | (kStride << 32) | (kSwizzle128 << 62);
+}
+__device__ __forceinline__ uint64_t swizzled_operand(uint32_t address) {
+  return swizzled_operand_of(operand_low(address));
 }
 
 __device__ __forceinline__ void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
@@ -124,12 +127,15 @@ __device__ __forceinline__ void wgmma_fp8_128(float (&d)[64], const uint32_t (&a
 #undef OUTRIDER_SUMS_AT_16
 // clang-format on
 
-// One block of 128 bytes of K.
+// One block of 128 bytes of K; operands by their low halves.
 template <typename Element, int kTokens, int kCount>
-__device__ __forceinline__ void wgmma_block(float (&d)[kCount], uint64_t a, uint64_t b, bool accumulate) {
+__device__ __forceinline__ void wgmma_block(float (&d)[kCount], uint32_t a, uint32_t b, bool accumulate) {
   static_assert(kTokens / 2 <= kCount);
 #pragma unroll
-  for (int j = 0; j < 4; ++j, a += 2, b += 2) Wgmma<Element, kTokens>::run(d, a, b, accumulate || j > 0);
+  for (int j = 0; j < 4; ++j) {
+    Wgmma<Element, kTokens>::run(d, swizzled_operand_of(a + 2 * j), swizzled_operand_of(b + 2 * j),
+                                 accumulate || j > 0);
+  }
 }
 
 }  // namespace outrider::cuda
