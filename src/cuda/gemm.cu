@@ -75,8 +75,9 @@ template <typename Element, Epilogue kEpilogue>
 struct Kernels {
   using Tile8 = Tile<8, 1, kStages8, kEpilogue>;
   using Tile16 = Tile<16, 1, kStages16, kEpilogue>;
-  using Tile32 = Tile<32, 1, 8, kEpilogue>;
-  using Tile64 = Tile<64, 1, 5, kEpilogue>;
+  using Tile32 = Tile<32, 2, kEpilogue == Epilogue::kF32 ? 8 : 9, kEpilogue>;
+  using Tile64 = Tile<64, 2, kEpilogue == Epilogue::kF32 ? 7 : 8, kEpilogue>;
+  using Tile64Half = Tile<64, 1, 5, kEpilogue>;
   using Tile96 = Tile<96, 2, kEpilogue == Epilogue::kF32 ? 6 : 7, kEpilogue>;
   using Tile128 = Tile<128, 2, kEpilogue == Epilogue::kF32 ? 5 : 6, kEpilogue>;
 
@@ -91,6 +92,7 @@ struct Kernels {
     prepare_one<Tile16>();
     prepare_one<Tile32>();
     prepare_one<Tile64>();
+    prepare_one<Tile64Half>();
     prepare_one<Tile96>();
     prepare_one<Tile128>();
   }
@@ -113,9 +115,9 @@ struct Kernels {
     if (tokens <= 8) return run_tile<Tile8>(call, num_sms, stream);
     if (tokens <= 16) return run_tile<Tile16>(call, num_sms, stream);
     if (tokens <= 32) return run_tile<Tile32>(call, num_sms, stream);
-    // Where K has segments, the wider tile would leave half of the device idle.
-    const int narrow = call.w->splits > 1 ? 128 : 64;
-    if (tokens <= narrow) return run_tile<Tile64>(call, num_sms, stream);
+    if (tokens <= 64) return run_tile<Tile64>(call, num_sms, stream);
+    // Where K has segments, tiles of 128 features would leave half of the device idle.
+    if (tokens <= 128 && call.w->splits > 1) return run_tile<Tile64Half>(call, num_sms, stream);
     if (time_of<Tile96>(call, num_sms) < time_of<Tile128>(call, num_sms))
       return run_tile<Tile96>(call, num_sms, stream);
     run_tile<Tile128>(call, num_sms, stream);

@@ -25,7 +25,8 @@ constexpr int token_map(int tokens) {
 // Stages that leave room for two blocks an SM.
 inline constexpr int kStages8 = 12, kStages16 = 10;
 
-// Each warpgroup multiplies 64 features by kTokens.
+// Each warpgroup multiplies 64 features by kTokens. Two in a block share its tokens: from 17 tokens on,
+// tokens cost the L2 cache as much as weights.
 template <int kTokens_, int kWarpgroups_, int kStages_, Epilogue kEpilogue_>
 struct Tile {
   static constexpr int kTokens = kTokens_, kWarpgroups = kWarpgroups_, kStages = kStages_;
@@ -54,7 +55,7 @@ struct Tile {
   static_assert(kSharedBytes <= 227 * 1024);
   static constexpr int kSegmentsAtOnce = kTokens > 16 ? 1 : kMaxSplits - 1;  // whose totals find registers
   // That SplitTotals has room for. Large totals take longer to meet than to add up one after the other.
-  static constexpr int kSplitItems = kWarpgroups > 1 ? 0 : kTotalFloats / kTotals;
+  static constexpr int kSplitItems = kTokens > 64 ? 0 : kTotalFloats / kTotals;
 };
 
 struct Shape {

@@ -6,9 +6,9 @@
 // features each, and a thread of each of three warps copies (gemm_wide_copier.cuh), five blocks of K ahead or
 // up to ten where a tile is narrow; the fourth warp plans. Accumulators of one interval (gemm_order.h) lie
 // beside the totals, and where K has segments beside the sum of those before, so that what becomes of a
-// finished total (adding it to that sum, writing it out) happens while the next interval multiplies: it has to
-// take no longer than two blocks of K do. There is one copy of that code for all widths, for the sake of the
-// instruction caches. A group's tokens are cut into equal tiles, in steps of 32; what is left over is a
+// finished total (adding it to that sum, writing it out) happens while the next interval multiplies: it has
+// to take no longer than two blocks of K do. There is one copy of that code for all widths, for the sake of
+// the instruction caches. A group's tokens are cut into equal tiles, in steps of 32; what is left over is a
 // narrower tile. The grid is persistent. A cluster draws its next tile from a counter when it begins one, so
 // that narrow and wide ones, and those that wait for memory and those that do not, need no even hand. Tiles
 // lie in bands of 8 token tiles, so that the clusters at work share weights and tokens in the L2 cache, and a
