@@ -10,6 +10,10 @@
 // adds all totals. Other tiles go through the segments one after the other. Both add the same totals in the
 // same order (gemm_order.h).
 //
+// Where a group that takes every token (the shared expert) is multiplied beside groups that share them, tiles
+// of two widths go through the same stages. The first has its tiles evenly between the others', of 32 or 64
+// tokens however many there are: wider ones need larger stages, and fewer of them bring less from memory.
+//
 // Floor: weights / memory bandwidth up to about 250 tokens, 2 * tokens * features * k / tensor rate beyond.
 #include <algorithm>
 #include <cstdint>
@@ -31,7 +35,7 @@ using namespace narrow;
 
 template <typename Element, typename T>
 __global__ void __launch_bounds__(T::kThreads, T::kBlocksAnSm)
-    gemm_kernel(const __grid_constant__ CUtensorMap tokens, const __grid_constant__ Shape shape) {
+    gemm_kernel(const __grid_constant__ TokenMaps tokens, const __grid_constant__ Shape shape) {
   extern __shared__ uint8_t raw[];
   const auto [stages, scratch, barriers] = parts_of<T>(raw, T::kWarpgroups * T::kScratchBytes);
   __shared__ Schedule schedule;
@@ -52,7 +56,8 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocksAnSm)
     if (shape.groups > 1 && !shape.groups_known) wait_for_previous();
     make_schedule<T>(shape, gridDim.x, schedule);
   } else if (copier == 1 && elected()) {
-    prefetch_tensor_map(&tokens);
+    prefetch_tensor_map(&tokens.rest);
+    if (T::kMixed) prefetch_tensor_map(&tokens.first);
   }
   __syncthreads();
 
@@ -81,6 +86,12 @@ struct Kernels {
   using Tile96 = Tile<96, 2, kEpilogue == Epilogue::kF32 ? 6 : 7, kEpilogue>;
   using Tile128 = Tile<128, 2, kEpilogue == Epilogue::kF32 ? 5 : 6, kEpilogue>;
 
+  // For up to so many tokens of group 0, which takes all, and four times an even share of each other group's:
+  // one that has more has its weights read again.
+  static constexpr bool kMixes = kEpilogue != Epilogue::kF32;
+  using Mixed64 = Tile<16, 2, 10, kEpilogue, 32>;
+  using Mixed256 = Tile<32, 2, 8, kEpilogue, 64>;
+
   template <typename T>
   static void prepare_one() {
     check(cudaFuncSetAttribute(gemm_kernel<Element, T>, cudaFuncAttributeMaxDynamicSharedMemorySize,
@@ -95,6 +106,10 @@ struct Kernels {
     prepare_one<Tile64Half>();
     prepare_one<Tile96>();
     prepare_one<Tile128>();
+    if constexpr (kMixes) {
+      prepare_one<Mixed64>();
+      prepare_one<Mixed256>();
+    }
   }
 
   template <typename T>
@@ -107,11 +122,18 @@ struct Kernels {
       blocks = std::min(blocks, tiles * w.splits);
     }
     launch(gemm_kernel<Element, T>, blocks, T::kThreads, T::kSharedBytes, stream,
-           call.x->tensor[token_map(T::kTokens)], shape_of(call));
+           TokenMaps{call.x->tensor[token_map(T::kTokens)], call.x->tensor[token_map(T::kFirstTokens)]},
+           shape_of(call));
   }
 
   static void run(const GemmCall& call, int num_sms, cudaStream_t stream) {
     const int tokens = call.tokens_a_group;
+    if constexpr (kMixes) {
+      if (call.mixes_first_group) {
+        if (tokens <= 64) return run_tile<Mixed64>(call, num_sms, stream);
+        return run_tile<Mixed256>(call, num_sms, stream);
+      }
+    }
     if (tokens <= 8) return run_tile<Tile8>(call, num_sms, stream);
     if (tokens <= 16) return run_tile<Tile16>(call, num_sms, stream);
     if (tokens <= 32) return run_tile<Tile32>(call, num_sms, stream);
@@ -167,7 +189,8 @@ GemmInput make_gemm_input(ElementType type, const void* data, int64_t max_tokens
 }
 
 void gemm(const GemmCall& call, int num_sms, cudaStream_t stream) {
-  if (!is_narrow(call.w->groups, call.tokens_a_group)) return gemm_wide(call, num_sms, stream);
+  const int alike = call.mixes_first_group ? 1 : call.w->groups;  // groups of so many tokens
+  if (!is_narrow(alike, call.tokens_a_group)) return gemm_wide(call, num_sms, stream);
   with_kernel_of(call, [&]<typename Element, Epilogue kEpilogue>() {
     Kernels<Element, kEpilogue>::run(call, num_sms, stream);
   });

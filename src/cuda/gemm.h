@@ -86,8 +86,8 @@ struct GemmCall {
   // The groups' tokens were known before the kernel before this one let this one start: that kernel was a
   // narrow product or one of groups it did not know, which do so after their own wait.
   bool groups_known = false;
-  // Tiles of group 0 go evenly between the others': where its many tokens keep the tensor cores busy and the
-  // others' weights the memory.
+  // Group 0 takes tokens_a_group tokens, the others share as many. Its tiles go evenly between the others':
+  // it keeps the caches and the tensor cores busy, and their weights the memory.
   bool mixes_first_group = false;
 };
 void gemm(const GemmCall& call, int num_sms, cudaStream_t stream);

@@ -21,15 +21,20 @@ inline constexpr int kTokenBoxes[4] = {8, 16, 32, 64};  // of GemmInput::tensor
 constexpr int token_map(int tokens) {
   return tokens <= 8 ? 0 : tokens <= 16 ? 1 : tokens % kTokenBoxes[3] != 0 ? 2 : 3;
 }
+// Of a copy, and of a piece of the output.
+constexpr int token_box(int tokens) { return kTokenBoxes[token_map(tokens)]; }
 
 // Stages that leave room for two blocks an SM.
 inline constexpr int kStages8 = 12, kStages16 = 10;
 
 // Each warpgroup multiplies 64 features by kTokens. Two in a block share its tokens: from 17 tokens on,
 // tokens cost the L2 cache as much as weights.
-template <int kTokens_, int kWarpgroups_, int kStages_, Epilogue kEpilogue_>
+// Group 0's tiles may have more tokens than the others' (kFirstTokens): then they go evenly between those.
+template <int kTokens_, int kWarpgroups_, int kStages_, Epilogue kEpilogue_, int kFirstTokens_ = kTokens_>
 struct Tile {
-  static constexpr int kTokens = kTokens_, kWarpgroups = kWarpgroups_, kStages = kStages_;
+  static constexpr int kTokens = kTokens_, kFirstTokens = kFirstTokens_, kWarpgroups = kWarpgroups_,
+                       kStages = kStages_;
+  static constexpr bool kMixed = kFirstTokens != kTokens;
   static constexpr Epilogue kEpilogue = kEpilogue_;
   static constexpr int kConsumers = kWarpgroups * 128;
   // Two warps copy; of a whole warpgroup, which gives its registers to two others.
@@ -40,15 +45,15 @@ struct Tile {
   static __device__ __forceinline__ int warpgroup() {
     return kWarpgroups > 1 ? uniform(threadIdx.x / 128) : 0;
   }
-  static constexpr int kTokenBox =
-      kTokenBoxes[token_map(kTokens)];       // of a copy, and of a piece of the output
+  static constexpr __device__ int tokens_of(int group) {
+    return kMixed && group == 0 ? kFirstTokens : kTokens;
+  }
   static constexpr int kSums = kTokens / 2;  // accumulators of a thread
   static constexpr int kWeightBytes = kFeatures * kBlockBytes;
-  static constexpr int kTokenBytes = kTokens * kBlockBytes;
-  static constexpr int kStageBytes = kWeightBytes + (kTokenBytes + 1023) / 1024 * 1024;
+  static constexpr int kStageBytes = kWeightBytes + (kFirstTokens * kBlockBytes + 1023) / 1024 * 1024;
   static constexpr int kTotals = kSums * kConsumers;  // floats
   // Of a warpgroup: outputs on their way to memory.
-  static constexpr int kScratchBytes = kOutputBytes<kEpilogue, kTokenBox>;
+  static constexpr int kScratchBytes = kOutputBytes<kEpilogue, token_box(kFirstTokens)>;
   static constexpr int kBarriers = 2 * kStages;
   static constexpr int kSharedBytes =
       1024 + kStages * kStageBytes + kWarpgroups * kScratchBytes + kBarriers * 8;
@@ -78,7 +83,9 @@ struct Schedule {
 
 struct Place {
   int group = 0, feature, token, tokens_left;
-  int tile;  // among those dealt out by segment
+  int mixed_group = 1;  // the last one but group 0
+  bool alone;           // no other tile takes its weights
+  int tile;             // among those dealt out by segment
   int first_segment, end_segment;
 };
 
@@ -112,8 +119,9 @@ __device__ __forceinline__ void make_schedule(const Shape& shape, int workers, S
     begin = shape.token_begin ? shape.token_begin[lane] : 0;
     tokens = shape.token_begin ? shape.token_begin[lane + 1] - begin : shape.tokens;
   }
-  const int own = (tokens + T::kTokens - 1) / T::kTokens * feature_blocks;
+  const int own = (tokens + T::tokens_of(lane) - 1) / T::tokens_of(lane) * feature_blocks;
   const int before = lanes_before(own), tiles = __shfl_sync(~0u, before + own, 31);
+  const int of_first = __shfl_sync(~0u, own, 0);
   if (lane < shape.groups) {
     schedule.tile_begin[lane] = before;
     schedule.token_begin[lane] = begin;
@@ -122,9 +130,24 @@ __device__ __forceinline__ void make_schedule(const Shape& shape, int workers, S
   if (lane > 0) return;
   schedule.tile_begin[shape.groups] = tiles;
   const int rest = tiles % workers, rest_items = rest * shape.splits;
-  const bool cut = rest_items <= T::kSplitItems && (rest_items + workers - 1) / workers < shape.splits;
+  const bool cut = rest_items <= T::kSplitItems && (rest_items + workers - 1) / workers < shape.splits &&
+                   !(T::kMixed && tiles - rest < of_first);
   schedule.whole = cut ? tiles - rest : tiles;
   schedule.items = cut ? schedule.whole + rest_items : tiles;
+}
+
+// The block's item of a round. Where tiles are mixed each round begins one block further, or every so many
+// blocks would have all of group 0's.
+template <typename T>
+__device__ __forceinline__ int item_of(int round) {
+  const int blocks = gridDim.x, block = blockIdx.x;
+  return round * blocks + (T::kMixed ? (block + round) % blocks : block);
+}
+
+// Group 0's tiles go evenly between the others'.
+__device__ __forceinline__ int mixed_tile(const Schedule& schedule, int item) {
+  const int first = schedule.tile_begin[1], before = item * first / schedule.whole;
+  return (item + 1) * first / schedule.whole > before ? before : first + item - before;
 }
 
 // `place` becomes that of an item behind the one it was of.
@@ -139,16 +162,21 @@ __device__ __forceinline__ void go_to(const Schedule& schedule, int splits, int 
     tile = schedule.whole + place.tile;
     place.first_segment = part % splits;
     place.end_segment = place.first_segment + 1;
+  } else if (T::kMixed) {
+    tile = mixed_tile(schedule, item);
   }
+  if (T::kMixed) place.group = tile < schedule.tile_begin[1] ? 0 : place.mixed_group;
 #pragma unroll 1
   while (tile >= schedule.tile_begin[place.group + 1]) ++place.group;
-  const int tokens = schedule.tokens[place.group];
-  const int token_blocks = (tokens + T::kTokens - 1) / T::kTokens;
+  if (T::kMixed && place.group > 0) place.mixed_group = place.group;
+  const int tokens = schedule.tokens[place.group], of_tile = T::tokens_of(place.group);
+  const int token_blocks = (tokens + of_tile - 1) / of_tile;
   const int local = tile - schedule.tile_begin[place.group], block = local / token_blocks;
-  const int token = (local - block * token_blocks) * T::kTokens;
+  const int token = (local - block * token_blocks) * of_tile;
   place.feature = block * T::kFeatures;
   place.token = schedule.token_begin[place.group] + token;
   place.tokens_left = tokens - token;
+  place.alone = token_blocks == 1;
 }
 
 // The barriers of a block, in shared memory.
@@ -184,7 +212,7 @@ class WeightCopier {
 
   // Asks for the first weights of a tile before anything else is known.
   __device__ __forceinline__ void copy_ahead(int group, int feature, int k_begin, int k_end) {
-    go_to_tile(group, feature);
+    go_to_tile(group, feature, true);
     ahead_ = min(T::kStages, k_end - k_begin);
 #pragma unroll 1
     for (int i = 0; i < ahead_; ++i) copy(k_begin + i, i);
@@ -195,9 +223,9 @@ class WeightCopier {
     Ring ring{0, 1};
     Place at;
 #pragma unroll 1
-    for (int item = blockIdx.x; item < schedule.items; item += gridDim.x) {
-      go_to<T>(schedule, shape_.splits, item, at);
-      go_to_tile(at.group, at.feature);
+    for (int round = 0; item_of<T>(round) < schedule.items; ++round) {
+      go_to<T>(schedule, shape_.splits, item_of<T>(round), at);
+      go_to_tile(at.group, at.feature, at.alone);
       const int k_end = first_block(shape_, at.end_segment);
 #pragma unroll 1
       for (int k = first_block(shape_, at.first_segment); k < k_end; ++k) {
@@ -214,7 +242,9 @@ class WeightCopier {
 
  private:
   // A group's last tile may want more features than there are: it gets some that exist twice.
-  __device__ __forceinline__ void go_to_tile(int group, int feature) {
+  __device__ __forceinline__ void go_to_tile(int group, int feature, bool alone) {
+    hint_ = alone ? kEvictFirst : kEvictNormal;
+    bytes_ = T::kWeightBytes + T::tokens_of(group) * kBlockBytes;
 #pragma unroll
     for (int i = 0; i < T::kWarpgroups; ++i) {
       const int f = min(feature + i * kFeatureTile, shape_.output.features - kFeatureTile);
@@ -223,11 +253,11 @@ class WeightCopier {
     }
   }
   __device__ __forceinline__ void copy(int k, int stage) const {
-    barrier_arrive_expecting(barriers_.full(stage), T::kWeightBytes + T::kTokenBytes);
+    barrier_arrive_expecting(barriers_.full(stage), bytes_);
 #pragma unroll
     for (int i = 0; i < T::kWarpgroups; ++i) {
       copy_bytes(stages_ + stage * T::kStageBytes + i * kImageBlockBytes, weights_[i] + k * kImageBlockBytes,
-                 kImageBlockBytes, barriers_.full(stage), kEvictFirst);
+                 kImageBlockBytes, barriers_.full(stage), hint_);
     }
   }
 
@@ -235,27 +265,44 @@ class WeightCopier {
   const Barriers<T> barriers_;
   const uint32_t stages_;
   const uint8_t* weights_[T::kWarpgroups];  // of the tile, from k = 0 on
+  int bytes_;                               // of a stage
+  uint64_t hint_;
   int ahead_ = 0;
 };
 
+// Maps of the input for the tiles' boxes.
+struct TokenMaps {
+  CUtensorMap rest, first;  // of group 0, where its tiles differ
+};
+
+template <int kTokens>
+__device__ __forceinline__ void copy_tile_tokens(uint32_t to, const CUtensorMap& map, int k, int token,
+                                                 uint32_t full) {
+  constexpr int kBox = token_box(kTokens);
+#pragma unroll
+  for (int t = 0; t < kTokens; t += kBox) {
+    copy_box(to + t * kBlockBytes, &map, k * kBlockBytes, token + t, full, kEvictLast);
+  }
+}
+
 template <typename T>
-__device__ __forceinline__ void copy_tokens(const CUtensorMap& tokens, const Shape& shape,
+__device__ __forceinline__ void copy_tokens(const TokenMaps& maps, const Shape& shape,
                                             const Schedule& schedule, const Barriers<T>& barriers,
                                             const uint8_t* stages) {
   Ring ring{0, 1};
   Place at;
 #pragma unroll 1
-  for (int item = blockIdx.x; item < schedule.items; item += gridDim.x) {
-    go_to<T>(schedule, shape.splits, item, at);
+  for (int round = 0; item_of<T>(round) < schedule.items; ++round) {
+    go_to<T>(schedule, shape.splits, item_of<T>(round), at);
     const int k_end = first_block(shape, at.end_segment);
 #pragma unroll 1
     for (int k = first_block(shape, at.first_segment); k < k_end; ++k) {
       barrier_wait(barriers.empty(ring.stage), ring.phase);
       const uint32_t to = shared_address(stages) + ring.stage * T::kStageBytes + T::kWeightBytes;
-#pragma unroll
-      for (int t = 0; t < T::kTokens; t += T::kTokenBox) {
-        copy_box(to + t * kBlockBytes, &tokens, k * kBlockBytes, at.token + t, barriers.full(ring.stage),
-                 kEvictLast);
+      if (T::kMixed && at.group == 0) {
+        copy_tile_tokens<T::kFirstTokens>(to, maps.first, k, at.token, barriers.full(ring.stage));
+      } else {
+        copy_tile_tokens<T::kTokens>(to, maps.rest, k, at.token, barriers.full(ring.stage));
       }
       ring.advance(T::kStages);
     }
@@ -267,18 +314,19 @@ __device__ __forceinline__ void copy_tokens(const CUtensorMap& tokens, const Sha
 //
 // Loops stay loops, here and in all products: a step's kernels follow each other so fast that each finds the
 // caches for instructions cold, and waits for what it has to fetch.
-template <typename Element, typename T>
+template <typename Element, typename T, int kTokens>
 __device__ __forceinline__ void multiply(int blocks, const Barriers<T>& barriers, const uint8_t* stages,
-                                         Ring& ring, float (&total)[T::kSums]) {
-  constexpr bool kTwoIntervals = T::kSums <= 32;
+                                         Ring& ring, float (&total)[kTokens / 2]) {
+  using Sums = float[kTokens / 2];
+  constexpr bool kTwoIntervals = kTokens <= 64;
   int reading = ring.stage;
   const uint32_t weights = T::warpgroup() * (kFeatureTile * kBlockBytes);  // in a stage
-  const auto issue = [&](float(&sum)[T::kSums], bool accumulate) {
+  const auto issue = [&](Sums& sum, bool accumulate) {
     barrier_wait(barriers.full(ring.stage), ring.phase);
     const uint32_t base = shared_address(stages + ring.stage * T::kStageBytes);
     const uint32_t a = operand_low(base + weights), b = operand_low(base + T::kWeightBytes);
     wgmma_fence();
-    wgmma_block<Element, T::kTokens>(sum, a, b, accumulate);
+    wgmma_block<Element, kTokens>(sum, a, b, accumulate);
     wgmma_commit();
     ring.advance(T::kStages);
   };
@@ -286,12 +334,12 @@ __device__ __forceinline__ void multiply(int blocks, const Barriers<T>& barriers
     if (threadIdx.x % 128 == 0) barrier_arrive(barriers.empty(reading));
     if (++reading == T::kStages) reading = 0;
   };
-  const auto absorb = [&](float(&sum)[T::kSums]) {
+  const auto absorb = [&](Sums& sum) {
     pin(sum);
 #pragma unroll
-    for (int i = 0; i < T::kSums; ++i) total[i] += sum[i];
+    for (int i = 0; i < kTokens / 2; ++i) total[i] += sum[i];
   };
-  const auto last = [&](float(&sum)[T::kSums]) {
+  const auto last = [&](Sums& sum) {
     wgmma_wait<0>();
     release();
     absorb(sum);
@@ -299,7 +347,7 @@ __device__ __forceinline__ void multiply(int blocks, const Barriers<T>& barriers
 #pragma unroll
   for (float& t : total) t = 0.0f;
   if constexpr (!kTwoIntervals) {
-    float sum[T::kSums];
+    Sums sum;
 #pragma unroll 1
     while (blocks > 0) {
       const int count = min(kIntervalBlocks, blocks);
@@ -315,9 +363,9 @@ __device__ __forceinline__ void multiply(int blocks, const Barriers<T>& barriers
       last(sum);
     }
   } else {
-    float even[T::kSums], odd[T::kSums];
+    Sums even, odd;
     // Adds up an interval in `sum`, and meanwhile takes in the one before.
-    const auto interval = [&](float(&sum)[T::kSums], float(&before)[T::kSums], bool first) {
+    const auto interval = [&](Sums& sum, Sums& before, bool first) {
       const int count = min(kIntervalBlocks, blocks);
       blocks -= count;
       pin(sum);
@@ -435,41 +483,56 @@ __device__ __forceinline__ bool combine_totals(const Shape& shape, int tile, int
   return true;
 }
 
+// An item of kTokens tokens.
+template <typename Element, typename T, int kTokens>
+__device__ __forceinline__ void multiply_item(const Shape& shape, const Place& at, bool whole,
+                                              const Barriers<T>& barriers, const uint8_t* stages,
+                                              uint8_t* scratch, Ring& ring) {
+  float total[kTokens / 2], so_far[kTokens / 2];
+#pragma unroll 1
+  for (int s = at.first_segment; s < at.end_segment; ++s) {
+    multiply<Element, T, kTokens>(first_block(shape, s + 1) - first_block(shape, s), barriers, stages, ring,
+                                  total);
+#pragma unroll
+    for (int i = 0; i < kTokens / 2; ++i) {
+      if (s > at.first_segment) total[i] = so_far[i] + total[i];
+      so_far[i] = total[i];
+    }
+  }
+  bool complete = true;
+  if constexpr (T::kSplitItems > 0 && kTokens == T::kTokens) {
+    if (!whole) complete = combine_totals<T>(shape, at.tile, at.first_segment, total);
+  }
+  const int feature = at.feature + T::warpgroup() * kFeatureTile;
+  if (!complete || feature >= shape.output.features) return;
+  constexpr int kBox = token_box(kTokens);
+#pragma unroll
+  for (int first = 0; first < kTokens; first += kBox) {
+    float piece[kBox / 2];
+#pragma unroll
+    for (int i = 0; i < kBox / 2; ++i) piece[i] = total[first / 2 + i];
+    store_tile<T::kEpilogue, kBox>(shape.output, at.group, feature, at.token + first, at.tokens_left - first,
+                                   T::warpgroup() + 1, scratch, piece);
+  }
+}
+
 // The work of the warps that multiply.
 template <typename Element, typename T>
 __device__ __forceinline__ void multiply_tiles(const Shape& shape, const Schedule& schedule,
                                                const Barriers<T>& barriers, const uint8_t* stages,
                                                uint8_t* scratch) {
-  const int warpgroup = T::warpgroup();
-  scratch += warpgroup * T::kScratchBytes;
+  scratch += T::warpgroup() * T::kScratchBytes;
   Ring ring{0, 0};
   Place at;
 #pragma unroll 1
-  for (int item = blockIdx.x; item < schedule.items; item += gridDim.x) {
+  for (int round = 0; item_of<T>(round) < schedule.items; ++round) {
+    const int item = item_of<T>(round);
     go_to<T>(schedule, shape.splits, item, at);
-    float total[T::kSums], so_far[T::kSums];
-#pragma unroll 1
-    for (int s = at.first_segment; s < at.end_segment; ++s) {
-      multiply<Element, T>(first_block(shape, s + 1) - first_block(shape, s), barriers, stages, ring, total);
-#pragma unroll
-      for (int i = 0; i < T::kSums; ++i) {
-        if (s > at.first_segment) total[i] = so_far[i] + total[i];
-        so_far[i] = total[i];
-      }
-    }
-    bool complete = true;
-    if constexpr (T::kSplitItems > 0) {
-      if (item >= schedule.whole) complete = combine_totals<T>(shape, at.tile, at.first_segment, total);
-    }
-    const int feature = at.feature + warpgroup * kFeatureTile;
-    if (!complete || feature >= shape.output.features) continue;
-#pragma unroll
-    for (int first = 0; first < T::kTokens; first += T::kTokenBox) {
-      float piece[T::kTokenBox / 2];
-#pragma unroll
-      for (int i = 0; i < T::kTokenBox / 2; ++i) piece[i] = total[first / 2 + i];
-      store_tile<T::kEpilogue, T::kTokenBox>(shape.output, at.group, feature, at.token + first,
-                                             at.tokens_left - first, warpgroup + 1, scratch, piece);
+    const bool whole = item < schedule.whole;
+    if (T::kMixed && at.group == 0) {
+      multiply_item<Element, T, T::kFirstTokens>(shape, at, whole, barriers, stages, scratch, ring);
+    } else {
+      multiply_item<Element, T, T::kTokens>(shape, at, whole, barriers, stages, scratch, ring);
     }
   }
 }

@@ -8,7 +8,7 @@ namespace outrider::cuda {
 namespace {
 
 // Up to so many rows experts wait for their weights rather than for the tensor cores.
-constexpr int kMixedRows = 4096;
+constexpr int kMixedRows = 1536;
 
 }  // namespace
 
@@ -138,9 +138,8 @@ void Llama4::few_experts(const AddNormRoute& route, const DeviceLayer& w, const 
 
 void Llama4::many_experts(const AddNormRoute& route, const DeviceLayer& w, const Step& step) {
   const DeviceLinear& gate_up = w.experts.gate_up;
-  const int top_k = config_.num_experts_per_token, pairs = rows_ * top_k;
-  const int expected = (2 * pairs + config_.num_experts - 1) / config_.num_experts;  // twice an even share
-  const bool mixed = w.all_experts.gate_up.w.groups > 0 && !is_narrow(1, rows_);
+  const int top_k = config_.num_experts_per_token;
+  const bool mixed = w.all_experts.gate_up.w.groups > 0;
   add_norm_route(route, stream_);
   dispatch({rows_,
             config_.hidden_size,
@@ -159,6 +158,8 @@ void Llama4::many_experts(const AddNormRoute& route, const DeviceLayer& w, const
            stream_);
   if (mixed) return mixed_experts(w);
 
+  // Twice an even share.
+  const int expected = (2 * rows_ * top_k + config_.num_experts - 1) / config_.num_experts;
   const auto experts = [&](GemmCall call) {
     call.groups_known = is_narrow(1, rows_);  // the shared expert's product came between
     return call;
@@ -177,8 +178,8 @@ void Llama4::many_experts(const AddNormRoute& route, const DeviceLayer& w, const
   pending_places_ = place_of_pair_;
 }
 
-// The shared expert's rows and behind them the pairs, expert by expert, as one product: the tensor cores work
-// on the one while weights of the others come from memory.
+// The shared expert's rows and behind them the pairs, expert by expert, as one product: caches and tensor
+// cores work on the one while weights of the others come from memory.
 void Llama4::mixed_experts(const DeviceLayer& w) {
   const DeviceLinear &gate_up = w.all_experts.gate_up, &down = w.all_experts.down;
   const auto mixed = [&](GemmCall call) {

@@ -67,7 +67,7 @@ class GemmTest : public testing::Test {
   // The product as the kernel gives it, in fp32, every row computed with the tile that `tokens_a_group`
   // chooses.
   std::vector<float> run(const Case& c, const GemmWeights& w, const void* x, int total, int tokens_a_group,
-                         int num_sms = 132) {
+                         int num_sms = 132, bool mixes_first_group = false) {
     std::vector<int32_t> begin = {0};
     for (int t : c.tokens) begin.push_back(begin.back() + t);
     const DeviceBuffer device_begin = upload(begin.data(), begin.size() * sizeof(int32_t));
@@ -81,7 +81,8 @@ class GemmTest : public testing::Test {
           .output = c.output,
           .token_begin = device_begin.as<int32_t>(),
           .tokens_a_group = tokens_a_group,
-          .split = split_},
+          .split = split_,
+          .mixes_first_group = mixes_first_group},
          num_sms, stream_);
     check(cudaStreamSynchronize(stream_), "kernel");
     std::vector<uint8_t> raw(y.bytes());
@@ -115,6 +116,13 @@ class GemmTest : public testing::Test {
       EXPECT_EQ(small, run(c, gemm_weights, x.as<void>(), total, tokens)) << tokens;
     if (c.k < 4096)
       EXPECT_EQ(small, run(c, gemm_weights, x.as<void>(), total, 1000, 2));  // every tile by one pair
+    for (const int tokens : {64, 128, 256, 1000}) {
+      if (groups == 1) break;
+      for (const int sms : {132, 10, 3}) {
+        EXPECT_EQ(small, run(c, gemm_weights, x.as<void>(), total, tokens, sms, true))
+            << "mixed, " << tokens << ", on " << sms;
+      }
+    }
 
     // A sample of elements in double. FP8 tensor cores keep about 14 bits of a block's sum.
     double worst = 0.0;
@@ -174,6 +182,7 @@ TEST_F(GemmTest, many_tokens_of_a_k_in_segments_take_several_tiles) {
     check_case({ElementType::kFp8, OutputType::kBf16, 320, 3072, {tokens}});
   }
   check_case({ElementType::kFp8, OutputType::kBf16, 320, 3072, {170, 0, 333, 1, 400}});
+  check_case({ElementType::kFp8, OutputType::kBf16, 320, 3072, {100, 9, 0, 33, 1, 70, 2, 2}});
 }
 
 TEST_F(GemmTest, gives_each_group_its_own_weights_and_tokens) {
@@ -243,7 +252,7 @@ class GatedTest : public GemmTest {
 
   std::vector<uint8_t> run_gated(const GemmWeights& w, ElementType type, const void* x,
                                  const std::vector<int>& tokens, OutputType output, const float* divisors,
-                                 int tokens_a_group) {
+                                 int tokens_a_group, bool mixes_first_group = false) {
     std::vector<int32_t> begin = {0};
     for (int t : tokens) begin.push_back(begin.back() + t);
     const DeviceBuffer device_begin = upload(begin.data(), begin.size() * sizeof(int32_t));
@@ -257,7 +266,8 @@ class GatedTest : public GemmTest {
           .token_begin = device_begin.as<int32_t>(),
           .tokens_a_group = tokens_a_group,
           .split = split_,
-          .divisor_of_group = divisors},
+          .divisor_of_group = divisors,
+          .mixes_first_group = mixes_first_group},
          132, stream_);
     std::vector<uint8_t> raw(y.bytes());
     check(cudaMemcpy(raw.data(), y.as<void>(), raw.size(), cudaMemcpyDeviceToHost), "result");
@@ -284,10 +294,12 @@ TEST_F(GatedTest, a_gated_product_is_silu_of_one_times_the_other_rounded_for_the
     const DeviceBuffer divisor = upload(divisors.data(), divisors.size() * sizeof(float));
     const auto raw = run_gated(w, type, x.as<void>(), tokens, OutputType::kBf16, nullptr, 1);
     const auto codes = run_gated(w, type, x.as<void>(), tokens, OutputType::kFp8, divisor.as<float>(), 1);
-    for (int wider : {64, 200, 1000}) {
-      EXPECT_EQ(raw, run_gated(w, type, x.as<void>(), tokens, OutputType::kBf16, nullptr, wider));
-      EXPECT_EQ(codes,
-                run_gated(w, type, x.as<void>(), tokens, OutputType::kFp8, divisor.as<float>(), wider));
+    for (int wider : {64, 128, 200, 1000}) {
+      for (bool mixed : {false, true}) {
+        EXPECT_EQ(raw, run_gated(w, type, x.as<void>(), tokens, OutputType::kBf16, nullptr, wider, mixed));
+        EXPECT_EQ(codes, run_gated(w, type, x.as<void>(), tokens, OutputType::kFp8, divisor.as<float>(),
+                                   wider, mixed));
+      }
     }
     for (int i = 0; i < total * m.inner; ++i) {
       const float got = __bfloat162float(reinterpret_cast<const bf16*>(raw.data())[i]);
