@@ -86,7 +86,7 @@ struct Kernels {
   using Tile96 = Tile<96, 2, kEpilogue == Epilogue::kF32 ? 6 : 7, kEpilogue>;
   using Tile128 = Tile<128, 2, kEpilogue == Epilogue::kF32 ? 5 : 6, kEpilogue>;
 
-  // For up to so many tokens of group 0, which takes all, and four times an even share of each other group's:
+  // For up to so many tokens of group 0, which takes all, and at least twice an even share of each other:
   // one that has more has its weights read again.
   static constexpr bool kMixes = kEpilogue != Epilogue::kF32;
   using Mixed64 = Tile<16, 2, 10, kEpilogue, 32>;
