@@ -27,9 +27,9 @@ constexpr int token_box(int tokens) { return kTokenBoxes[token_map(tokens)]; }
 // Stages that leave room for two blocks an SM.
 inline constexpr int kStages8 = 12, kStages16 = 10;
 
-// Each warpgroup multiplies 64 features by kTokens. Two in a block share its tokens: from 17 tokens on,
-// tokens cost the L2 cache as much as weights.
-// Group 0's tiles may have more tokens than the others' (kFirstTokens): then they go evenly between those.
+// Each warpgroup multiplies 64 features by kTokens. Two in a block share its tokens: 64 tokens cost the L2
+// cache as much as the weights of 64 features do. Group 0's tiles may have more tokens than the others'
+// (kFirstTokens): then they go evenly between those.
 template <int kTokens_, int kWarpgroups_, int kStages_, Epilogue kEpilogue_, int kFirstTokens_ = kTokens_>
 struct Tile {
   static constexpr int kTokens = kTokens_, kFirstTokens = kFirstTokens_, kWarpgroups = kWarpgroups_,
@@ -83,7 +83,7 @@ struct Schedule {
 
 struct Place {
   int group = 0, feature, token, tokens_left;
-  int mixed_group = 1;  // the last one but group 0
+  int mixed_group = 1;  // the group of the last tile that was not group 0's
   bool alone;           // no other tile takes its weights
   int tile;             // among those dealt out by segment
   int first_segment, end_segment;

@@ -122,6 +122,7 @@ class Consumer {
 #pragma unroll
     for (int i = 0; i < kSums; ++i) total[i] = zero;
   }
+  // Asked before a wait that takes longer than the answer.
   __device__ __forceinline__ bool next_is_there() const {
     return barrier_done(at(control_.full[full_.slot]), full_.parity);
   }
@@ -173,7 +174,7 @@ class Consumer {
 #pragma unroll
       for (int i = 0; i < kSums; ++i) segments[i] += total[i];
       if (finished_segment_ + 1 == splits()) {
-        clear(total);
+        clear(total);  // which leaves its registers to what follows
         finish_tile(segments);
         clear(segments);
       } else {
