@@ -23,7 +23,6 @@ namespace {
 
 constexpr double kBandwidth = 4.55e12;
 constexpr int64_t kWeightBytes = int64_t{6} << 30;
-constexpr int kMixedRows = 1536;  // as llama4.cc mixes
 
 struct Shape {
   const char* name;
@@ -88,7 +87,7 @@ void time_shape(const Shape& s, int tokens, const DeviceBuffer& weights, const D
           .token_begin = device_begin.as<int32_t>(),
           .tokens_a_group = expected,
           .split = split,
-          .mixes_first_group = s.mixed && tokens <= kMixedRows},
+          .first_takes_all = s.mixed},
          132, stream);
   });
   const double operations = 2.0 * rows * s.features * s.k;

@@ -129,7 +129,7 @@ struct Kernels {
   static void run(const GemmCall& call, int num_sms, cudaStream_t stream) {
     const int tokens = call.tokens_a_group;
     if constexpr (kMixes) {
-      if (call.mixes_first_group) {
+      if (call.first_takes_all) {
         if (tokens <= 64) return run_tile<Mixed64>(call, num_sms, stream);
         return run_tile<Mixed256>(call, num_sms, stream);
       }
@@ -189,7 +189,7 @@ GemmInput make_gemm_input(ElementType type, const void* data, int64_t max_tokens
 }
 
 void gemm(const GemmCall& call, int num_sms, cudaStream_t stream) {
-  const int alike = call.mixes_first_group ? 1 : call.w->groups;  // groups of so many tokens
+  const int alike = call.first_takes_all ? 1 : call.w->groups;  // groups of so many tokens
   if (!is_narrow(alike, call.tokens_a_group)) return gemm_wide(call, num_sms, stream);
   with_kernel_of(call, [&]<typename Element, Epilogue kEpilogue>() {
     Kernels<Element, kEpilogue>::run(call, num_sms, stream);

@@ -86,9 +86,9 @@ struct GemmCall {
   // The groups' tokens were known before the kernel before this one let this one start: that kernel was a
   // narrow product or one of groups it did not know, which do so after their own wait.
   bool groups_known = false;
-  // Group 0 takes tokens_a_group tokens, the others share as many. Its tiles go evenly between the others':
-  // it keeps the caches and the tensor cores busy, and their weights the memory.
-  bool mixes_first_group = false;
+  // Group 0 takes tokens_a_group tokens, the others share as many: it keeps the caches and the tensor cores
+  // busy, and their weights the memory.
+  bool first_takes_all = false;
 };
 void gemm(const GemmCall& call, int num_sms, cudaStream_t stream);
 // Products with so many tokens a group have their tiles in gemm_tiles.cuh, others in gemm_wide_tiles.cuh.

@@ -6,6 +6,7 @@
 #include "cuda/async_copy.cuh"
 #include "cuda/gemm.h"
 #include "cuda/gemm_epilogue.cuh"
+#include "cuda/gemm_mixed.h"
 #include "cuda/gemm_order.h"
 #include "cuda/launch.cuh"
 #include "cuda/weight_image.h"
@@ -121,7 +122,6 @@ __device__ __forceinline__ void make_schedule(const Shape& shape, int workers, S
   }
   const int own = (tokens + T::tokens_of(lane) - 1) / T::tokens_of(lane) * feature_blocks;
   const int before = lanes_before(own), tiles = __shfl_sync(~0u, before + own, 31);
-  const int of_first = __shfl_sync(~0u, own, 0);
   if (lane < shape.groups) {
     schedule.tile_begin[lane] = before;
     schedule.token_begin[lane] = begin;
@@ -131,7 +131,7 @@ __device__ __forceinline__ void make_schedule(const Shape& shape, int workers, S
   schedule.tile_begin[shape.groups] = tiles;
   const int rest = tiles % workers, rest_items = rest * shape.splits;
   const bool cut = rest_items <= T::kSplitItems && (rest_items + workers - 1) / workers < shape.splits &&
-                   !(T::kMixed && tiles - rest < of_first);
+                   !(T::kMixed && tiles - rest < own);  // no tile of group 0
   schedule.whole = cut ? tiles - rest : tiles;
   schedule.items = cut ? schedule.whole + rest_items : tiles;
 }
@@ -142,12 +142,6 @@ template <typename T>
 __device__ __forceinline__ int item_of(int round) {
   const int blocks = gridDim.x, block = blockIdx.x;
   return round * blocks + (T::kMixed ? (block + round) % blocks : block);
-}
-
-// Group 0's tiles go evenly between the others'.
-__device__ __forceinline__ int mixed_tile(const Schedule& schedule, int item) {
-  const int first = schedule.tile_begin[1], before = item * first / schedule.whole;
-  return (item + 1) * first / schedule.whole > before ? before : first + item - before;
 }
 
 // `place` becomes that of an item behind the one it was of.
@@ -163,7 +157,7 @@ __device__ __forceinline__ void go_to(const Schedule& schedule, int splits, int 
     place.first_segment = part % splits;
     place.end_segment = place.first_segment + 1;
   } else if (T::kMixed) {
-    tile = mixed_tile(schedule, item);
+    tile = static_cast<int>(mixed_tile(item, schedule.tile_begin[1], schedule.whole));
   }
   if (T::kMixed) place.group = tile < schedule.tile_begin[1] ? 0 : place.mixed_group;
 #pragma unroll 1

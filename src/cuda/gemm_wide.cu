@@ -374,6 +374,9 @@ __global__ void __cluster_dims__(kCluster, 1, 1) __launch_bounds__(kThreads, 1)
   cluster_sync();  // neither block ends while the other writes into it
 }
 
+// Up to so many tokens groups that share them wait for their weights rather than for the tensor cores.
+constexpr int kMixedTokens = 1536;
+
 // That fit the device at once: its groups of multiprocessors need not be multiples of a cluster.
 int resident_clusters = 0;
 
@@ -414,7 +417,7 @@ void run(const GemmCall& call, int num_sms, cudaStream_t stream) {
                     call.tokens_a_group,
                     widest,
                     call.groups_known,
-                    call.mixes_first_group,
+                    call.first_takes_all && call.tokens_a_group <= kMixedTokens,
                     call.split.next_tile,
                     output};
   launch(wide_kernel<Element, kEpilogue, kSegments>, clusters * kCluster, kThreads, kSharedBytes, stream,

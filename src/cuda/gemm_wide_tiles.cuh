@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "cuda/gemm_epilogue.cuh"
+#include "cuda/gemm_mixed.h"
 #include "cuda/gemm_order.h"
 #include "cuda/gemm_wide.h"
 #include "cuda/wgmma.cuh"
@@ -93,9 +94,7 @@ __device__ __forceinline__ void make_schedule(const Shape& shape, Schedule& sche
 // The tile that is `drawn`-th.
 __device__ __forceinline__ int tile_of(const Shape& shape, const Schedule& schedule, int drawn) {
   if (!shape.mixes_first_group) return drawn;
-  const uint32_t first = schedule.tile_begin[1], all = schedule.tile_begin[shape.groups];
-  const uint32_t of_first = drawn * first / all;  // before this one
-  return (drawn + 1) * first / all > of_first ? of_first : first + drawn - of_first;
+  return static_cast<int>(mixed_tile(drawn, schedule.tile_begin[1], schedule.tile_begin[shape.groups]));
 }
 
 __device__ __forceinline__ Place place_of(const Shape& shape, const Schedule& schedule, int drawn) {

@@ -5,13 +5,6 @@
 
 namespace outrider::cuda {
 
-namespace {
-
-// Up to so many rows experts wait for their weights rather than for the tensor cores.
-constexpr int kMixedRows = 1536;
-
-}  // namespace
-
 void Llama4::forward(const Step& step, cudaStream_t stream) {
   rows_ = step.batch.num_rows;
   stream_ = stream;
@@ -182,13 +175,11 @@ void Llama4::many_experts(const AddNormRoute& route, const DeviceLayer& w, const
 // cores work on the one while weights of the others come from memory.
 void Llama4::mixed_experts(const DeviceLayer& w) {
   const DeviceLinear &gate_up = w.all_experts.gate_up, &down = w.all_experts.down;
-  const auto mixed = [&](GemmCall call) {
-    call.mixes_first_group = rows_ <= kMixedRows;
-    return call;
-  };
-  gemm(mixed(gated(product(gate_up, mixed_in_, nullptr, expert_begin_, rows_), mixed_act_, down)), num_sms_,
-       stream_);
-  GemmCall call = mixed(product(down, mixed_act_, update_, expert_begin_, rows_));
+  GemmCall call = product(gate_up, mixed_in_, nullptr, expert_begin_, rows_);
+  call.first_takes_all = true;
+  gemm(gated(call, mixed_act_, down), num_sms_, stream_);
+  call = product(down, mixed_act_, update_, expert_begin_, rows_);
+  call.first_takes_all = true;
   call.groups_known = true;
   gemm(call, num_sms_, stream_);
   pending_update_ = pending_experts_ = update_;

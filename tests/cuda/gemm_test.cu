@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cuda/device.h"
+#include "cuda/gemm_mixed.h"
 #include "cuda/needs_gpu.h"
 #include "cuda/number_formats.cuh"
 #include "cuda/weight_image.h"
@@ -67,7 +68,7 @@ class GemmTest : public testing::Test {
   // The product as the kernel gives it, in fp32, every row computed with the tile that `tokens_a_group`
   // chooses.
   std::vector<float> run(const Case& c, const GemmWeights& w, const void* x, int total, int tokens_a_group,
-                         int num_sms = 132, bool mixes_first_group = false) {
+                         int num_sms = 132, bool first_takes_all = false) {
     std::vector<int32_t> begin = {0};
     for (int t : c.tokens) begin.push_back(begin.back() + t);
     const DeviceBuffer device_begin = upload(begin.data(), begin.size() * sizeof(int32_t));
@@ -82,7 +83,7 @@ class GemmTest : public testing::Test {
           .token_begin = device_begin.as<int32_t>(),
           .tokens_a_group = tokens_a_group,
           .split = split_,
-          .mixes_first_group = mixes_first_group},
+          .first_takes_all = first_takes_all},
          num_sms, stream_);
     check(cudaStreamSynchronize(stream_), "kernel");
     std::vector<uint8_t> raw(y.bytes());
@@ -154,6 +155,19 @@ class GemmTest : public testing::Test {
   SplitTotals split_;
   const cudaStream_t stream_ = nullptr;  // the default stream: needs no device before SetUp
 };
+
+TEST(GemmMixed, every_tile_has_one_place_and_the_first_groups_are_spread_evenly) {
+  for (const uint32_t all : {1u, 5u, 132u, 720u, 2304u}) {
+    for (const uint32_t first : {0u, 1u, all / 9, all / 2, all}) {
+      uint32_t next_of_first = 0, next_of_others = first;
+      for (uint32_t item = 0; item < all; ++item) {
+        const uint32_t tile = mixed_tile(item, first, all);
+        ASSERT_EQ(tile, tile < first ? next_of_first++ : next_of_others++);
+        ASSERT_EQ(next_of_first, (item + 1) * first / all);
+      }
+    }
+  }
+}
 
 TEST_F(GemmTest, is_the_product_for_every_number_of_tokens) {
   for (ElementType type : {ElementType::kFp8, ElementType::kBf16}) {
@@ -252,7 +266,7 @@ class GatedTest : public GemmTest {
 
   std::vector<uint8_t> run_gated(const GemmWeights& w, ElementType type, const void* x,
                                  const std::vector<int>& tokens, OutputType output, const float* divisors,
-                                 int tokens_a_group, bool mixes_first_group = false) {
+                                 int tokens_a_group, bool first_takes_all = false) {
     std::vector<int32_t> begin = {0};
     for (int t : tokens) begin.push_back(begin.back() + t);
     const DeviceBuffer device_begin = upload(begin.data(), begin.size() * sizeof(int32_t));
@@ -267,7 +281,7 @@ class GatedTest : public GemmTest {
           .tokens_a_group = tokens_a_group,
           .split = split_,
           .divisor_of_group = divisors,
-          .mixes_first_group = mixes_first_group},
+          .first_takes_all = first_takes_all},
          132, stream_);
     std::vector<uint8_t> raw(y.bytes());
     check(cudaMemcpy(raw.data(), y.as<void>(), raw.size(), cudaMemcpyDeviceToHost), "result");
