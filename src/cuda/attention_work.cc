@@ -11,6 +11,8 @@ namespace {
 constexpr int kNarrowPiece = 8;
 // A tile is cut into runs when it is longer than this share of what a block does in all.
 constexpr int kSplitShare = 3;
+// Tiles are even where the busiest block has at most one part in so many more than its share.
+constexpr int kEvenParts = 10;
 
 int last_position(const AttentionTile& tile) { return tile.first_position + tile.num_tokens - 1; }
 
@@ -41,6 +43,17 @@ void longest_first(std::vector<AttentionTile>& tiles) {
   });
 }
 
+// Whether whole tiles, dealt out longest first, keep all blocks about equally busy: then nothing is gained by
+// cutting them.
+bool are_even(const std::vector<AttentionTile>& longest_first, const AttentionTiling& tiling, int64_t share) {
+  const int64_t items = static_cast<int64_t>(longest_first.size()) * tiling.kv_heads;
+  int64_t busiest = 0;
+  for (int64_t item = 0; item < items; item += tiling.narrow_blocks) {
+    busiest += num_pages(longest_first[item / tiling.kv_heads]);
+  }
+  return busiest * kEvenParts <= share * (kEvenParts + 1);
+}
+
 // Replaces long narrow tiles, longest first, by one tile a run while partial sums are left.
 void split_long_tiles(const AttentionTiling& tiling, AttentionWork& work) {
   int64_t pages = 0;
@@ -48,6 +61,7 @@ void split_long_tiles(const AttentionTiling& tiling, AttentionWork& work) {
   const int64_t share = pages * tiling.kv_heads / tiling.narrow_blocks;
 
   longest_first(work.narrow);
+  if (are_even(work.narrow, tiling, share)) return;
   const size_t whole_tiles = work.narrow.size();
   for (size_t i = 0; i < whole_tiles; ++i) {
     const AttentionTile tile = work.narrow[i];

@@ -57,14 +57,14 @@ __global__ void __launch_bounds__(kRowThreads, kVectors < 4 ? kNormBlocksThatFit
                   static_cast<const bf16*>(call.weight) + column + v * kRowStep);
   }
   const Divisor divisor(call.out.scale);
+  const auto row_of = [&](int i) { return call.row_index ? call.row_index[i] : i; };
+  const auto place_of = [&](int row) { return call.expert_out ? expert_place(call, row, 0) : 0; };
+  int row = row_of(blockIdx.x), place = place_of(row), turn = 0;
   wait_for_previous();
   if (blockIdx.x == 0) {
 #pragma unroll 1
     for (int i = threadIdx.x; i < call.clear_count; i += kRowThreads) call.clear[i] = 0;
   }
-  const auto row_of = [&](int i) { return call.row_index ? call.row_index[i] : i; };
-  const auto place_of = [&](int row) { return call.expert_out ? expert_place(call, row, 0) : 0; };
-  int row = row_of(blockIdx.x), place = place_of(row), turn = 0;
 #pragma unroll 1
   for (int i = blockIdx.x; i < call.rows; i += gridDim.x, turn ^= 1) {
     const RawUpdates<kVectors> raw = load_updates<kVectors>(call, row, place, column);
