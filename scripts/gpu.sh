@@ -71,7 +71,7 @@ test_gpu() {
   fi
 }
 small_shapes='Device.*:*Elementwise*:AddNorm*:RouteTest.rows_go*:RouteTest.few*:RouteTest.experts*:RouteTest.of_equal*'
-small_shapes+=':QkvFinish.q_and*:GemmTest.gives_each_group*:GatedTest.few*'
+small_shapes+=':QkvFinish.q_and*:AttentionDecode.of_few*:GemmTest.gives_each_group*:GatedTest.few*'
 
 bench_gpu() {
   step kernels "$build/test_cuda" --gtest_brief=1 --gtest_filter="$kernels"

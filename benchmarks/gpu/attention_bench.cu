@@ -1,5 +1,6 @@
 // Times attention over the paged cache at Scout's shape: medians of CUDA-graph replays, each launch of a
-// graph on pages of its own, so that nothing but the tables is found in the L2 cache.
+// graph on pages of its own, so that nothing but the tables is found in the L2 cache. Decoding with what
+// qkv_finish does for prompts.
 //
 //   bench_attention [fp8|bf16]
 //
@@ -8,6 +9,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <numeric>
 #include <random>
 #include <vector>
 
@@ -105,9 +107,10 @@ class Bench {
                        counts = to_device(std::vector<int32_t>{static_cast<int>(work.narrow.size()),
                                                                static_cast<int>(work.wide.size()),
                                                                static_cast<int>(work.merges.size())});
-    const DeviceBuffer q(elements * 2), out(elements * 2),
+    const int64_t qkv_elements = elements / shape_.heads * (shape_.heads + 2 * shape_.kv_heads);
+    const DeviceBuffer qkv(qkv_elements * 2), out(elements * 2),
         partials(attention_workspace_bytes(shape_, std::max(work.num_partials, 1)));
-    fill<<<num_sms_, 256>>>(q.as<uint32_t>(), elements / 2, false);
+    fill<<<num_sms_, 256>>>(qkv.as<uint32_t>(), qkv_elements / 2, false);
     check(cudaDeviceSynchronize(), "fill");
 
     AttentionCall call;
@@ -119,7 +122,7 @@ class Bench {
                   shape_.dtype,
                   0.05f,
                   0.05f};
-    call.q = q.as<void>();
+    call.q = qkv.as<void>();
     call.out = {ElementType::kBf16, out.as<void>(), 1.0f};
     call.page_stride = blocks;
     call.lists = {narrow.as<AttentionTile>(),
@@ -130,9 +133,23 @@ class Bench {
                   !work.wide.empty(),
                   static_cast<int>(work.merges.size())};
     call.partials = partials.as<float>();
+    std::vector<int32_t> sequence_of_row(point.sequences);  // of those that decode
+    std::iota(sequence_of_row.begin(), sequence_of_row.end(), 0);
+    const DeviceBuffer of_row = to_device(sequence_of_row),
+                       positions = to_device(std::vector<int32_t>(point.sequences, point.context));
+    QkvFinish finish;
+    finish.batch.num_rows = finish.batch.num_sequences = point.sequences;
+    finish.batch.positions = positions.as<int32_t>();
+    finish.batch.sequence_of_row = of_row.as<int32_t>();
+    finish.batch.num_groups = 1;
+    finish.batch.blocks_per_row = blocks;
+    finish.qkv = qkv.as<void>();
+    finish.cache = call.cache;
+    finish.heads = shape_.heads;
     const double seconds = 1e-6 * median_us(stream_, 20, [&](int i) {
-                             call.pages = table_device.as<int32_t>() + i % sets * pages;
-                             attention_(call, stream_);
+                             finish.batch.pages = call.pages = table_device.as<int32_t>() + i % sets * pages;
+                             if (point.new_tokens > 1) return attention_(call, stream_);
+                             attention_.decode(finish, call, stream_);
                            });
     print(point, keys, seconds);
   }

@@ -32,10 +32,20 @@ AttentionTiling Attention::tiling(int max_partials) const {
 
 void Attention::operator()(const AttentionCall& call, cudaStream_t stream) const {
   kernels_.run(call, shape_.heads, num_sms_, stream);
+  merge(call, stream);
+}
+
+void Attention::decode(const QkvFinish& finish, const AttentionCall& call, cudaStream_t stream) const {
+  kernels_.decode(finish, call, num_sms_, stream);
+  merge(call, stream);
+}
+
+void Attention::merge(const AttentionCall& call, cudaStream_t stream) const {
   if (call.lists.num_merges == 0) return;
-  const auto merge = shape_.head_dim == 128 ? attention_merge<128> : attention_merge<64>;
+  const auto kernel = shape_.head_dim == 128 ? attention_merge<128> : attention_merge<64>;
   const int blocks = (call.lists.num_merges * shape_.heads + kMergeThreads / 32 - 1) / (kMergeThreads / 32);
-  launch(merge, std::min(blocks, num_sms_ * kMergeBlocksPerSm), kMergeThreads, 0, stream, call, shape_.heads);
+  launch(kernel, std::min(blocks, num_sms_ * kMergeBlocksPerSm), kMergeThreads, 0, stream, call,
+         shape_.heads);
 }
 
 }  // namespace outrider::cuda

@@ -13,6 +13,7 @@
 #include "cuda/batch.h"
 #include "cuda/elementwise.h"
 #include "cuda/kv_cache.h"
+#include "cuda/qkv_finish.h"
 
 namespace outrider::cuda {
 
@@ -25,8 +26,9 @@ struct AttentionLists {
   const int32_t* counts = nullptr;  // [3]: of narrow, wide, merges
   bool has_narrow = true, has_wide = true;
   int num_merges = 0;
-  int chunk_size = 0;   // of these layers; 0: full attention
-  int decode_runs = 0;  // AttentionWork; StepMaker: 0 where attend_few() is not for them
+  int chunk_size = 0;    // of these layers; 0: full attention
+  int decode_runs = 0;   // AttentionWork; StepMaker: 0 where attend_few() is not for them
+  bool decodes = false;  // every sequence has one new token, and attend_few() is not for them
   friend bool operator==(const AttentionLists&, const AttentionLists&) = default;
 };
 
@@ -47,6 +49,9 @@ inline constexpr int kMaxHeadGroup = 8;
 struct AttentionKernels {
   // Narrow and wide tiles; the merge comes after.
   void (*run)(const AttentionCall& call, int heads, int num_sms, cudaStream_t stream) = nullptr;
+  // Narrow tiles of one token each, which it finishes itself.
+  void (*decode)(const QkvFinish& finish, const AttentionCall& call, int num_sms,
+                 cudaStream_t stream) = nullptr;
   int narrow_tokens = 1, wide_tokens = 1;  // a tile
   int narrow_blocks_per_sm = 1;
 };
@@ -58,8 +63,13 @@ class Attention {
   Attention(const AttentionShape& shape, int num_sms);
   AttentionTiling tiling(int max_partials) const;
   void operator()(const AttentionCall& call, cudaStream_t stream) const;
+  // What qkv_finish and attention do where every sequence has one new token, with the same bits.
+  // `finish.q` and `call.q` are not used. Must come behind a narrow product, as attend_few().
+  void decode(const QkvFinish& finish, const AttentionCall& call, cudaStream_t stream) const;
 
  private:
+  void merge(const AttentionCall& call, cudaStream_t stream) const;
+
   AttentionShape shape_;
   int num_sms_;
   AttentionKernels kernels_;

@@ -11,11 +11,11 @@
 #include <algorithm>
 
 #include "cuda/async_copy.cuh"
+#include "cuda/attention_newest.cuh"
 #include "cuda/attention_page.cuh"
 #include "cuda/attention_runs.cuh"
 #include "cuda/cluster.cuh"
 #include "cuda/launch.cuh"
-#include "cuda/qkv_head.cuh"
 
 namespace outrider::cuda {
 namespace {
@@ -134,14 +134,16 @@ class FewBlock {
         static_cast<const bf16*>(finish_.qkv) + int64_t{row_} * (heads + 2 * kv_heads) * kHeadDim;
     if (warp_ < kQueryWarps) {
       for (int c = warp_; c < group_; c += kQueryWarps) {
-        finish_query(c, load_head<kHeadDim>(in + (kv_head_ * group_ + c) * kHeadDim));
+        const Head x = load_head<kHeadDim>(in + (kv_head_ * group_ + c) * kHeadDim);
+        const float scale = finish_query<Math>(finish_, rotation_, position_, x, shared_ + Shared::kQ, c);
+        if (lane_ == 0) small_.score_scale[c] = scale;
       }
     } else if (has_newest_) {
       const int position = position_ % kPagePositions;
       uint8_t* image = page_of(finish_, row_) + kv_head_ * finish_.cache.head_bytes;
       if (warp_ == kKeyWarp) {
         Head k = load_head<kHeadDim>(in + (heads + kv_head_) * kHeadDim);
-        turn(k);
+        turn(finish_, rotation_, k);
         const Divisor scale(finish_.cache.k_scale);
         store_key<KvDtype::kFp8E4m3>(image, position, k, scale);
         barrier_wait(k_full(pages_ - 1), 0);
@@ -223,40 +225,6 @@ class FewBlock {
   __device__ __forceinline__ void copy(int to, const uint8_t* from, uint32_t barrier) const {
     barrier_arrive_expecting(barrier, Shared::kPart);
     copy_bytes(shared_address(shared_) + to, from, Shared::kPart, barrier, kEvictFirst);
-  }
-
-  __device__ __forceinline__ void turn(Head& x) const {
-    if (!finish_.rope_frequencies) return;
-    rotation_.apply(x);
-    if (finish_.use_qk_norm) normalise(x, finish_.qk_norm_eps);
-  }
-
-  __device__ __forceinline__ void finish_query(int column, Head x) {
-    constexpr float kLog2e = 1.44269504f;
-    turn(x);
-    if (!finish_.rope_frequencies) {
-      const float factor = temperature(finish_, position_);
-#pragma unroll
-      for (float& value : x.value) value *= factor;
-    }
-    float largest = 0.0f;
-#pragma unroll
-    for (float& value : x.value) {
-      value = __bfloat162float(__float2bfloat16(value));
-      largest = fmaxf(largest, fabsf(value));
-    }
-#pragma unroll
-    for (int lanes = 16; lanes > 0; lanes /= 2) {
-      largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, lanes));
-    }
-    const float scale = Math::q_scale(largest);
-#pragma unroll
-    for (int i = 0; i < Head::kCount; i += 2) {
-      Math::store_q(shared_ + Shared::kQ, column, lane_ * Head::kCount + i, x.value[i] * scale,
-                    x.value[i + 1] * scale);
-    }
-    const float softmax_scale = rsqrtf(static_cast<float>(kHeadDim)) * kLog2e * call_.cache.k_scale;
-    if (lane_ == 0) small_.score_scale[column] = __fdiv_rn(softmax_scale, scale);
   }
 
   // q k of the warpgroup's pages, minus infinity where there is no key; their maxima over a warp's keys.

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "cuda/async_copy.cuh"
+#include "cuda/attention_newest.cuh"
 #include "cuda/attention_page.cuh"
 #include "cuda/attention_runs.cuh"
 #include "cuda/launch.cuh"
@@ -24,6 +25,7 @@ struct AttentionTraits {
   static constexpr int kColumns = Math::kColumns;  // of a warpgroup
   static constexpr int kHeadSize = kHeadDim;
   static constexpr int kGroups = kWarpgroups, kRing = kStages;
+  using NewToken = cuda::NewToken<kDtype, kHeadDim>;
   static constexpr bool kSharedFold = kFoldShared;
   // With several consumers the producer is a warpgroup too, and leaves them its registers.
   static constexpr int kThreads = kWarpgroups * 128 + (kWarpgroups > 1 ? 128 : 32);
@@ -48,6 +50,7 @@ struct AttentionTraits {
   // By shared memory, of which Hopper has 228 KiB an SM; a block costs 1 KiB more than it asks for.
   static constexpr int kBlocksThatFit = 228 * 1024 / (kSharedBytes + 1024);
   static_assert(kBlocksThatFit >= 1);
+  static_assert(kBlocksThatFit > 0);
   static constexpr int kBlocksPerSm = kWarpgroups > 1 ? 1 : kBlocksThatFit < 4 ? kBlocksThatFit : 4;
 };
 
@@ -161,14 +164,15 @@ __device__ __forceinline__ void load_pages(const AttentionCall& call, const Atte
   }
 }
 
-// One consumer warpgroup.
-template <typename T>
+// One consumer warpgroup. `Newest`: FinishedTokens, or NewToken where tiles are one token each.
+template <typename T, typename Newest>
 class Consumer {
  public:
   using Math = typename T::Math;
   using Small = typename T::Small;
 
-  __device__ __forceinline__ Consumer(uint8_t* shared, const AttentionCall& call, int heads, Ring<T> ring)
+  __device__ __forceinline__ Consumer(uint8_t* shared, const AttentionCall& call, int heads,
+                                      const Ring<T>& ring, const Newest& newest)
       : call_(call),
         heads_(heads),
         group_(heads / call.cache.kv_heads),
@@ -183,12 +187,21 @@ class Consumer {
         p_(shared + T::kP + warpgroup_ * Math::kPBytes),
         fold_(reinterpret_cast<float*>(shared + T::kFold) + warpgroup_ * T::kFoldFloats + thread_),
         small_(reinterpret_cast<Small*>(shared + T::kSmall) + warpgroup_),
+        newest_(newest),
         ring_(ring) {
     ring_.parity = 0;
   }
 
+  // What an item needs that depends on no other kernel of the step.
+  __device__ __forceinline__ void prepare(const AttentionTile& tile) {
+    if constexpr (Newest::kFinishes) newest_.prepare(tile);
+  }
   __device__ __forceinline__ void attend(const AttentionTile& tile, int kv_head) {
-    load_q(tile, kv_head);
+    if constexpr (Newest::kFinishes) {
+      finish_q(tile, kv_head);
+    } else {
+      load_q(tile, kv_head);
+    }
     const TileRuns runs(tile);
     for (int run = runs.first; run < runs.end; ++run) {
       start_run();
@@ -260,6 +273,15 @@ class Consumer {
     sync();
   }
 
+  // The same from the qkv product.
+  __device__ __forceinline__ void finish_q(const AttentionTile& tile, int kv_head) {
+    sync();
+    newest_.template finish<Math>(kv_head, q_, small_->score_scale);
+    if (thread_ < T::kColumns) small_->last_key[thread_] = thread_ < group_ ? tile.first_position : -1;
+    fence_for_async_proxy();
+    sync();
+  }
+
   __device__ __forceinline__ void start_run() {
 #pragma unroll
     for (int e = 0; e < T::kThreadColumns; ++e) {
@@ -278,6 +300,10 @@ class Consumer {
     barrier_wait(ring_.full(), ring_.parity);
     const int written = tile.first_position + tile.num_tokens - page_key;
     if (written < kPagePositions) clear_unwritten(written);
+    const bool has_newest = Newest::kFinishes && written <= kPagePositions;
+    if constexpr (Newest::kFinishes) {
+      if (has_newest) put_newest();
+    }
 
     float weight[T::kElements], keep[T::kThreadColumns];
     score_page(tile, keys, page_key, weight);
@@ -300,7 +326,7 @@ class Consumer {
     wgmma_wait<0>();
 #pragma unroll
     for (int b = 0; b < T::kBlocks; ++b) pin(total_[b]);
-    give_back(ring_.empty(), written < kPagePositions);
+    give_back(ring_.empty(), has_newest || written < kPagePositions);
     ring_.advance();
   }
 
@@ -309,6 +335,13 @@ class Consumer {
     Math::clear_values(shared_ + ring_.stage * T::kImageBytes, written, threadIdx.x, T::kGroups * 128);
     fence_for_async_proxy();
     if constexpr (T::kGroups > 1) asm volatile("bar.sync 15, %0;" ::"n"(T::kGroups * 128) : "memory");
+  }
+
+  __device__ __forceinline__ void put_newest() {
+    sync();  // its neighbours are cleared
+    newest_.put(shared_ + ring_.stage * T::kImageBytes);
+    fence_for_async_proxy();
+    sync();
   }
 
   // q k, minus infinity where a column may not see a key.
@@ -449,6 +482,7 @@ class Consumer {
   uint8_t *const shared_, *const q_, *const p_;
   float* const fold_;
   Small* const small_;
+  Newest newest_;
   Ring<T> ring_;
   // Of the current run.
   float max_[T::kThreadColumns], sum_[T::kThreadColumns], total_[T::kBlocks][T::kElements];
@@ -472,11 +506,38 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocksPerSm)
     }
   } else {
     if constexpr (T::kGroups > 1) asm volatile("setmaxnreg.inc.sync.aligned.u32 160;");
-    Consumer<T> consumer(shared, call, heads, ring);
+    Consumer<T, FinishedTokens> consumer(shared, call, heads, ring, {});
     for (Items at{items}; at.left(); ++at.round) {
       const int item = at.current();
       consumer.attend(tiles[item / kv_heads], item % kv_heads);
     }
+  }
+}
+
+// Narrow tiles of sequences that have one new token each: finishes its q, k and v too. Pages are asked for
+// before the qkv product has ended: all but the newest position are as old as the last step.
+template <typename T>
+__global__ void __launch_bounds__(T::kThreads, T::kBlocksPerSm)
+    decode(const __grid_constant__ QkvFinish finish, const __grid_constant__ AttentionCall call) {
+  static_assert(T::kGroups == 1);
+  extern __shared__ uint8_t unaligned[];
+  uint8_t* shared = unaligned + (-shared_address(unaligned) & 1023);
+  const Ring<T> ring = make_ring<T>(shared);
+  const AttentionTile* tiles = call.lists.narrow;
+  const int kv_heads = call.cache.kv_heads, items = *call.lists.counts * kv_heads;
+  if (threadIdx.x >= 128) {
+    load_pages<T>(call, tiles, items, ring);
+    let_next_start();
+    return;
+  }
+  using Newest = typename T::NewToken;
+  Consumer<T, Newest> consumer(shared, call, finish.heads, ring, Newest(finish));
+  for (Items at{items}; at.left(); ++at.round) {
+    const int item = at.current();
+    const AttentionTile tile = tiles[item / kv_heads];
+    consumer.prepare(tile);
+    if (at.round == 0) wait_for_previous();
+    consumer.attend(tile, item % kv_heads);
   }
 }
 

@@ -41,9 +41,15 @@ struct AttentionInstances {
   }
   static void prepare() {
     let_use_shared_memory(attend<Narrow>, Narrow::kSharedBytes);
+    let_use_shared_memory(decode<Narrow>, Narrow::kSharedBytes);
     let_use_shared_memory(wide_kernel(), Wide::kSharedBytes);
   }
 
+  static void run_decode(const QkvFinish& finish, const AttentionCall& call, int num_sms,
+                         cudaStream_t stream) {
+    launch(decode<Narrow>, num_sms * Narrow::kBlocksPerSm, Narrow::kThreads, Narrow::kSharedBytes, stream,
+           finish, call);
+  }
   static void run(const AttentionCall& call, int heads, int num_sms, cudaStream_t stream) {
     const AttentionLists& lists = call.lists;
     if (lists.has_narrow) {
@@ -63,7 +69,8 @@ AttentionKernels attention_kernels(const AttentionShape& shape) {
   using Narrow = typename Instances::Narrow;
   Instances::prepare();
   const int group = shape.heads / shape.kv_heads;
-  return {Instances::run, Narrow::kColumns / group, Instances::wide_tokens(group), Narrow::kBlocksPerSm};
+  return {Instances::run, Instances::run_decode, Narrow::kColumns / group, Instances::wide_tokens(group),
+          Narrow::kBlocksPerSm};
 }
 
 }  // namespace outrider::cuda

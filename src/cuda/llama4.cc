@@ -75,6 +75,8 @@ void Llama4::attention(const Step& step, int l) {
   call.partials = partials_;
   if (takes_few_rows(attention_shape_, rows_, call.lists, num_sms_)) {
     attend_few(finish, call, stream_);
+  } else if (call.lists.decodes && is_narrow(1, rows_)) {  // so that the product before was narrow
+    attention_.decode(finish, call, stream_);
   } else {
     qkv_finish(finish, stream_);
     attention_(call, stream_);

@@ -106,6 +106,25 @@ TEST(AttentionWork, a_full_batch_of_like_sequences_is_not_cut_for_nothing) {
   EXPECT_TRUE(work.merges.empty());
 }
 
+// 528 places of blocks, 8 heads: 66 sequences fill them once.
+TEST(AttentionWork, long_sequences_are_cut_only_where_whole_ones_would_leave_blocks_idle) {
+  const auto is_cut = [](int sequences, int longest) {
+    Step step;
+    for (int s = 1; s < sequences; ++s) step.add(1, 1535);
+    step.add(1, longest);
+    AttentionWork work;
+    plan_attention(step.sequences, 0, {1, 18, 8, 528, 4096}, work);
+    return !work.merges.empty();
+  };
+  EXPECT_FALSE(is_cut(66, 1535));
+  EXPECT_FALSE(is_cut(62, 1535));
+  EXPECT_TRUE(is_cut(50, 1535));
+  EXPECT_TRUE(is_cut(70, 1535));
+  EXPECT_FALSE(is_cut(128, 1535));
+  EXPECT_FALSE(is_cut(64, 1599));
+  EXPECT_TRUE(is_cut(64, 3000));
+}
+
 TEST(AttentionWork, workspace_is_a_formula_of_the_limits) {
   const AttentionShape scout{40, 8, 128, model::KvDtype::kFp8E4m3};
   EXPECT_EQ(max_attention_partials(1, 1000), 2);

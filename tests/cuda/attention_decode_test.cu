@@ -18,6 +18,8 @@ struct Results {
   std::vector<uint8_t> out, cache;
 };
 
+enum class Way { kApart, kFew, kDecode };  // qkv_finish and attention, or what does both
+
 // Decode rows at the given positions over a cache of random codes; what no row has written is NaN.
 class DecodeRows {
  public:
@@ -43,8 +45,11 @@ class DecodeRows {
               cache_.data() + (pages[row * blocks_ + position / 64] * shape.kv_heads + head) * image_bytes_;
           with_image(shape, [&](auto layout) {
             for (int c = 0; c < shape.head_dim; ++c) {
-              image[layout.key_offset(position % 64, c)] = (random() & 0xBF) >> (random() % 2);
-              image[layout.value_offset(position % 64, c)] = random() & 0xBF;
+              uint8_t *k = image + layout.key_offset(position % 64, c),
+                      *v = image + layout.value_offset(position % 64, c);
+              *k = (random() & 0xBF) >> (random() % 2);
+              *v = random() & 0xBF;
+              if (shape.dtype == model::KvDtype::kBf16) k[1] = v[1] = 0x3C + random() % 2 * 0x80;
             }
             return 0;
           });
@@ -73,8 +78,7 @@ class DecodeRows {
     finish_.floor_scale = 512.0f;
   }
 
-  // By the three kernels, or by the one.
-  Results run(bool few) {
+  Results run(Way way) {
     const int64_t row_bytes = int64_t{shape_.heads} * shape_.head_dim;
     const DeviceBuffer cache = to_device(cache_), q(rows() * row_bytes * 2), out(rows() * row_bytes),
                        partials(attention_workspace_bytes(shape_, 4096));
@@ -105,7 +109,9 @@ class DecodeRows {
     call.partials = partials.as<float>();
     const Stream stream;
     check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
-    if (few) {
+    if (way == Way::kDecode) {
+      attention_.decode(finish_, call, stream);
+    } else if (way == Way::kFew) {
       EXPECT_TRUE(takes_few_rows(shape_, rows(), call.lists, 1 << 20));
       attend_few(finish_, call, stream);
     } else {
@@ -149,13 +155,44 @@ TEST(AttendFew, has_the_bits_of_the_three_kernels_that_it_replaces) {
         SCOPED_TRACE(testing::Message() << shape.heads << " heads of " << shape.head_dim << ", chunk "
                                         << chunk << ", rope " << rotates);
         DecodeRows rows(shape, positions, chunk, rotates);
-        const Results expected = rows.run(false), got = rows.run(true);
+        const Results expected = rows.run(Way::kApart), got = rows.run(Way::kFew);
         ASSERT_EQ(got.out, expected.out);
         ASSERT_EQ(got.cache, expected.cache);
         ASSERT_EQ(std::count(got.out.begin(), got.out.end(), 0xFF), 0);
       }
     }
   }
+}
+
+void expect_decode_alike(const AttentionShape& shape, const std::vector<int32_t>& positions) {
+  for (const bool rotates : {true, false}) {
+    SCOPED_TRACE(testing::Message() << shape.heads << " heads of " << shape.head_dim << ", "
+                                    << positions.size() << " rows, rope " << rotates);
+    DecodeRows rows(shape, positions, 1024, rotates);
+    const Results expected = rows.run(Way::kApart), got = rows.run(Way::kDecode);
+    ASSERT_EQ(got.out, expected.out);
+    ASSERT_EQ(got.cache, expected.cache);
+    ASSERT_EQ(std::count(got.out.begin(), got.out.end(), 0xFF), 0);
+  }
+}
+
+TEST(AttentionDecode, has_the_bits_of_the_kernels_that_it_replaces) {
+  NEEDS_GPU();
+  const std::vector<int32_t> uneven = {0, 1, 63, 64, 330, 447, 448, 511, 512, 1000, 1535, 1536, 4095};
+  std::vector<int32_t> alike;  // whole tiles, several a block
+  for (int row = 0; row < 150; ++row) alike.push_back(20 + row % 50);
+  for (const AttentionShape& shape : {AttentionShape{40, 8, 128, model::KvDtype::kFp8E4m3},
+                                      {40, 8, 128, model::KvDtype::kBf16},
+                                      {8, 1, 128, model::KvDtype::kFp8E4m3},
+                                      {4, 2, 64, model::KvDtype::kBf16}}) {
+    expect_decode_alike(shape, uneven);
+    expect_decode_alike(shape, alike);
+  }
+}
+
+TEST(AttentionDecode, of_few_heads_has_the_bits_of_the_kernels_that_it_replaces) {
+  NEEDS_GPU();
+  expect_decode_alike({4, 2, 64, model::KvDtype::kFp8E4m3}, {0, 63, 64, 130, 600});
 }
 
 TEST(AttendFew, prompts_long_contexts_and_many_rows_are_left_to_the_others) {
