@@ -44,14 +44,14 @@ void longest_first(std::vector<AttentionTile>& tiles) {
 }
 
 // Whether whole tiles, dealt out longest first, keep all blocks about equally busy: then nothing is gained by
-// cutting them.
-bool are_even(const std::vector<AttentionTile>& longest_first, const AttentionTiling& tiling, int64_t share) {
+// cutting them. `pages`: of all.
+bool are_even(const std::vector<AttentionTile>& longest_first, const AttentionTiling& tiling, int64_t pages) {
   const int64_t items = static_cast<int64_t>(longest_first.size()) * tiling.kv_heads;
   int64_t busiest = 0;
   for (int64_t item = 0; item < items; item += tiling.narrow_blocks) {
     busiest += num_pages(longest_first[item / tiling.kv_heads]);
   }
-  return busiest * kEvenParts <= share * (kEvenParts + 1);
+  return busiest * kEvenParts * tiling.narrow_blocks <= pages * tiling.kv_heads * (kEvenParts + 1);
 }
 
 // Replaces long narrow tiles, longest first, by one tile a run while partial sums are left.
@@ -61,7 +61,7 @@ void split_long_tiles(const AttentionTiling& tiling, AttentionWork& work) {
   const int64_t share = pages * tiling.kv_heads / tiling.narrow_blocks;
 
   longest_first(work.narrow);
-  if (are_even(work.narrow, tiling, share)) return;
+  if (are_even(work.narrow, tiling, pages)) return;
   const size_t whole_tiles = work.narrow.size();
   for (size_t i = 0; i < whole_tiles; ++i) {
     const AttentionTile tile = work.narrow[i];

@@ -125,6 +125,17 @@ TEST(AttentionWork, long_sequences_are_cut_only_where_whole_ones_would_leave_blo
   EXPECT_TRUE(is_cut(64, 3000));
 }
 
+// Prompts that came in eight steps of eight: somewhere a page is always being started by some.
+TEST(AttentionWork, sequences_that_grow_together_stay_whole_from_step_to_step) {
+  for (int context = 1024; context < 2048; ++context) {
+    Step step;
+    for (int s = 0; s < 64; ++s) step.add(1, context + s / 8);
+    AttentionWork work;
+    plan_attention(step.sequences, 0, {1, 18, 8, 528, 4096}, work);
+    ASSERT_TRUE(work.merges.empty()) << context;
+  }
+}
+
 TEST(AttentionWork, workspace_is_a_formula_of_the_limits) {
   const AttentionShape scout{40, 8, 128, model::KvDtype::kFp8E4m3};
   EXPECT_EQ(max_attention_partials(1, 1000), 2);
