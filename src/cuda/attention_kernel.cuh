@@ -25,8 +25,8 @@ struct AttentionTraits {
   static constexpr int kColumns = Math::kColumns;  // of a warpgroup
   static constexpr int kHeadSize = kHeadDim;
   static constexpr int kGroups = kWarpgroups, kRing = kStages;
-  using NewToken = cuda::NewToken<kDtype, kHeadDim>;
   static constexpr bool kSharedFold = kFoldShared;
+  using NewToken = cuda::NewToken<kDtype, kHeadDim>;
   // With several consumers the producer is a warpgroup too, and leaves them its registers.
   static constexpr int kThreads = kWarpgroups * 128 + (kWarpgroups > 1 ? 128 : 32);
   static constexpr int kBlocks = kHeadDim / 64;  // of 64 channels
@@ -50,7 +50,6 @@ struct AttentionTraits {
   // By shared memory, of which Hopper has 228 KiB an SM; a block costs 1 KiB more than it asks for.
   static constexpr int kBlocksThatFit = 228 * 1024 / (kSharedBytes + 1024);
   static_assert(kBlocksThatFit >= 1);
-  static_assert(kBlocksThatFit > 0);
   static constexpr int kBlocksPerSm = kWarpgroups > 1 ? 1 : kBlocksThatFit < 4 ? kBlocksThatFit : 4;
 };
 

@@ -32,7 +32,7 @@ struct AddNorm {
   void* residual = nullptr;                // bf16 [..., hidden]
   const void* update = nullptr;            // bf16 [..., hidden]; null: none
   const void* expert_out = nullptr;        // bf16 [pairs, hidden]; null: none
-  const int32_t* place_of_pair = nullptr;  // null: pairs are in order
+  const int32_t* place_of_pair = nullptr;  // null: pairs are in order; older than the kernel before this one
   int experts_per_token = 0;
   const int32_t* row_index =
       nullptr;  // row i of `out` is row row_index[i] of the rest, and the residual stays as it was

@@ -73,9 +73,10 @@ void Llama4::attention(const Step& step, int l) {
   call.page_stride = step.batch.num_groups * step.batch.blocks_per_row;
   call.lists = config_.is_chunked_layer(l) ? step.chunked : step.full;
   call.partials = partials_;
+  // What reads the cache before its own wait comes behind a narrow product.
   if (takes_few_rows(attention_shape_, rows_, call.lists, num_sms_)) {
     attend_few(finish, call, stream_);
-  } else if (call.lists.decodes && is_narrow(1, rows_)) {  // so that the product before was narrow
+  } else if (call.lists.decodes && is_narrow(1, rows_)) {
     attention_.decode(finish, call, stream_);
   } else {
     qkv_finish(finish, stream_);
