@@ -26,9 +26,9 @@ struct AttentionLists {
   const int32_t* counts = nullptr;  // [3]: of narrow, wide, merges
   bool has_narrow = true, has_wide = true;
   int num_merges = 0;
-  int chunk_size = 0;    // of these layers; 0: full attention
-  int decode_runs = 0;   // AttentionWork; StepMaker: 0 where attend_few() is not for them
-  bool decodes = false;  // every sequence has one new token, and attend_few() is not for them
+  int chunk_size = 0;     // of these layers; 0: full attention
+  int decode_runs = 0;    // AttentionWork; StepMaker: 0 where attend_few() is not for them
+  bool finishes = false;  // AttentionWork; those rows are for Attention::decode()
   friend bool operator==(const AttentionLists&, const AttentionLists&) = default;
 };
 

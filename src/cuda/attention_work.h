@@ -39,6 +39,9 @@ struct AttentionWork {
   std::vector<AttentionMerge> merges;
   int num_partials = 0;
   int decode_runs = 0;  // most runs of a row, where every sequence has one new token; else 0
+  // Whether those who attend to such rows also finish them: each block that has a run of one would, so that
+  // it pays where rows are whole or few.
+  bool finishes = false;
 };
 
 // For the layers with this chunk size; 0: full attention. Longest tiles come first.

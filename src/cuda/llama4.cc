@@ -76,7 +76,7 @@ void Llama4::attention(const Step& step, int l) {
   // What reads the cache before its own wait comes behind a narrow product.
   if (takes_few_rows(attention_shape_, rows_, call.lists, num_sms_)) {
     attend_few(finish, call, stream_);
-  } else if (call.lists.decodes && is_narrow(1, rows_)) {
+  } else if (call.lists.finishes && is_narrow(1, rows_)) {
     attention_.decode(finish, call, stream_);
   } else {
     qkv_finish(finish, stream_);

@@ -73,7 +73,7 @@ AttentionLists StepMaker::make_lists(int chunk_size, const Step& step, StepBlock
   lists.chunk_size = chunk_size;
   lists.decode_runs = work_.decode_runs;
   if (takes_few_rows(shape_.attention, rows, lists, shape_.num_sms)) return lists;  // without tiles
-  lists.decodes = lists.decode_runs > 0;
+  lists.finishes = work_.finishes;
   lists.decode_runs = 0;
   size_t tile_room = 0, merge_room = 0;
   lists.num_merges = static_cast<int>(work_.merges.size());

@@ -136,6 +136,25 @@ TEST(AttentionWork, sequences_that_grow_together_stay_whole_from_step_to_step) {
   }
 }
 
+TEST(AttentionWork, rows_that_decode_are_finished_by_their_blocks_where_they_are_whole_or_few) {
+  const auto finishes = [](int sequences, int num_tokens = 1) {
+    Step step;
+    for (int s = 1; s < sequences; ++s) step.add(1, 1535);
+    step.add(num_tokens, 1535);
+    AttentionWork work;
+    plan_attention(step.sequences, 0, {1, 18, 8, 528, 4096}, work);
+    return work.finishes;
+  };
+  EXPECT_TRUE(finishes(1));
+  EXPECT_TRUE(finishes(48));
+  EXPECT_FALSE(finishes(49));
+  EXPECT_TRUE(finishes(64));
+  EXPECT_FALSE(finishes(100));
+  EXPECT_TRUE(finishes(200));
+  EXPECT_FALSE(finishes(48, 2));
+  EXPECT_FALSE(finishes(64, 100));
+}
+
 TEST(AttentionWork, workspace_is_a_formula_of_the_limits) {
   const AttentionShape scout{40, 8, 128, model::KvDtype::kFp8E4m3};
   EXPECT_EQ(max_attention_partials(1, 1000), 2);

@@ -105,14 +105,6 @@ TEST(StepMaker, prompts_and_more_rows_than_graphs_have_do_not_recur) {
   EXPECT_FALSE(eager.make(decode({1})).recurs);
 }
 
-TEST(StepMaker, steps_decode_where_every_sequence_has_one_new_token) {
-  Written written(0);
-  EXPECT_TRUE(written.make(decode({5000})).full.decodes);
-  EXPECT_TRUE(written.make(decode({100, 20, 3, 4000, 5, 6, 7, 8})).chunked.decodes);
-  EXPECT_FALSE(written.make(plan_of({5000, 9}, {1, 2})).full.decodes);
-  EXPECT_FALSE(written.make(plan_of({0}, {2})).full.decodes);
-}
-
 // Every field of the key counts: a change of any one is another step.
 TEST(StepMaker, launches_are_compared_whole) {
   Written written(8);
@@ -131,7 +123,7 @@ TEST(StepMaker, launches_are_compared_whole) {
   EXPECT_TRUE(differs([](StepLaunches& s) { ++s.step.batch.blocks_per_row; }));
   EXPECT_TRUE(differs([](StepLaunches& s) { ++s.step.batch.pages; }));
   EXPECT_TRUE(differs([](StepLaunches& s) { ++s.step.full.decode_runs; }));
-  EXPECT_TRUE(differs([](StepLaunches& s) { s.step.full.decodes = false; }));
+  EXPECT_TRUE(differs([](StepLaunches& s) { s.step.full.finishes = false; }));
   EXPECT_TRUE(differs([](StepLaunches& s) { ++s.step.chunked.num_merges; }));
   EXPECT_TRUE(differs([](StepLaunches& s) { ++s.step.chunked.narrow; }));
   EXPECT_TRUE(differs([](StepLaunches& s) { s.step.full.has_wide = true; }));
@@ -147,7 +139,7 @@ std::string bytes_of(const T* values, size_t count) {
 void expect_same_lists(const AttentionLists& got, const AttentionLists& exact, bool recurs) {
   EXPECT_EQ(got.chunk_size, exact.chunk_size);
   EXPECT_EQ(got.decode_runs, exact.decode_runs);
-  EXPECT_EQ(got.decodes, exact.decodes);
+  EXPECT_EQ(got.finishes, exact.finishes);
   EXPECT_EQ(got.has_narrow, exact.has_narrow);
   EXPECT_EQ(got.has_wide, exact.has_wide);
   EXPECT_EQ(got.num_merges > 0, exact.num_merges > 0);
