@@ -1,6 +1,6 @@
 // Times attention over the paged cache at Scout's shape: medians of CUDA-graph replays, each launch of a
-// graph on pages of its own, so that nothing but the tables is found in the L2 cache. Decoding with what
-// qkv_finish does for prompts.
+// graph on pages of its own, so that nothing but the tables is found in the L2 cache. With what finishes q, k
+// and v where attention does that itself.
 //
 //   bench_attention [fp8|bf16]
 //
@@ -148,7 +148,7 @@ class Bench {
     finish.heads = shape_.heads;
     const double seconds = 1e-6 * median_us(stream_, 20, [&](int i) {
                              finish.batch.pages = call.pages = table_device.as<int32_t>() + i % sets * pages;
-                             if (point.new_tokens > 1) return attention_(call, stream_);
+                             if (!work.finishes) return attention_(call, stream_);
                              attention_.decode(finish, call, stream_);
                            });
     print(point, keys, seconds);

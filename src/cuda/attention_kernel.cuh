@@ -192,9 +192,7 @@ class Consumer {
   }
 
   // What an item needs that depends on no other kernel of the step.
-  __device__ __forceinline__ void prepare(const AttentionTile& tile) {
-    if constexpr (Newest::kFinishes) newest_.prepare(tile);
-  }
+  __device__ __forceinline__ void prepare(const AttentionTile& tile) { newest_.prepare(tile); }
   __device__ __forceinline__ void attend(const AttentionTile& tile, int kv_head) {
     if constexpr (Newest::kFinishes) {
       finish_q(tile, kv_head);

@@ -8,14 +8,6 @@
 
 namespace outrider::cuda {
 
-template <int kHeadDim>
-__device__ __forceinline__ void turn(const QkvFinish& finish, const Rotation<kHeadDim>& rotation,
-                                     Lane<kHeadDim>& x) {
-  if (!finish.rope_frequencies) return;
-  rotation.apply(x);
-  if (finish.use_qk_norm) normalise(x, finish.qk_norm_eps);
-}
-
 // One head of q, by a warp, as operand B. Returns what its products with keys are multiplied by.
 template <typename Math, int kHeadDim>
 __device__ __forceinline__ float finish_query(const QkvFinish& finish, const Rotation<kHeadDim>& rotation,

@@ -57,7 +57,7 @@ bool are_even(const std::vector<AttentionTile>& longest_first, const AttentionTi
   return busiest * kEvenParts * tiling.narrow_blocks <= pages * tiling.kv_heads * (kEvenParts + 1);
 }
 
-// Replaces long narrow tiles, longest first, by one tile a run while partial sums are left.
+// Sorts narrow tiles, longest first, and replaces long ones by one tile a run while partial sums are left.
 void split_long_tiles(const AttentionTiling& tiling, AttentionWork& work) {
   int64_t pages = 0;
   for (const AttentionTile& tile : work.narrow) pages += num_pages(tile);
@@ -86,6 +86,7 @@ void split_long_tiles(const AttentionTiling& tiling, AttentionWork& work) {
     }
     work.num_partials += partials;
   }
+  longest_first(work.narrow);
 }
 
 }  // namespace
@@ -127,7 +128,6 @@ void plan_attention(std::span<const BatchSequence> sequences, int chunk_size, co
   if (!decodes) work.decode_runs = 0;
   split_long_tiles(tiling, work);
   work.finishes = decodes && (work.merges.empty() || sequences.size() <= kCutRows);
-  longest_first(work.narrow);
   longest_first(work.wide);
 }
 

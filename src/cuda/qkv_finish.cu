@@ -70,10 +70,6 @@ __global__ void __launch_bounds__(kThreads) finish(const QkvFinish call) {
   const bool rotates = call.rope_frequencies != nullptr;
   Rotation<kHeadDim> rotation;
   if (rotates) rotation.at(call.rope_frequencies, position);
-  auto turn = [&](Lane<kHeadDim>& x) {
-    rotation.apply(x);
-    if (call.use_qk_norm) normalise(x, call.qk_norm_eps);
-  };
 
   const bf16* q_in =
       static_cast<const bf16*>(call.qkv) + int64_t{row} * (call.heads + 2 * kv_heads) * kHeadDim;
@@ -86,7 +82,7 @@ __global__ void __launch_bounds__(kThreads) finish(const QkvFinish call) {
   for (int unit = warp; unit < units; unit += warps) {  // q's and k's heads are neighbours
     Lane<kHeadDim> x = load_head<kHeadDim>(q_in + unit * kHeadDim);
     const int head = unit - call.heads;
-    if (rotates) turn(x);
+    turn(call, rotation, x);
     if (head < 0) {
       if (!rotates) {
 #pragma unroll

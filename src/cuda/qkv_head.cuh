@@ -79,6 +79,15 @@ __device__ __forceinline__ void normalise(Lane<kHeadDim>& x, float eps) {
   for (float& value : x.value) value *= factor;
 }
 
+// A head of q or k, where the layer has RoPE.
+template <int kHeadDim>
+__device__ __forceinline__ void turn(const QkvFinish& finish, const Rotation<kHeadDim>& rotation,
+                                     Lane<kHeadDim>& x) {
+  if (!finish.rope_frequencies) return;
+  rotation.apply(x);
+  if (finish.use_qk_norm) normalise(x, finish.qk_norm_eps);
+}
+
 // K of one position: a lane's channels lie in one 16-byte piece of the image.
 template <model::KvDtype kDtype, int kHeadDim>
 __device__ __forceinline__ void store_key(uint8_t* image, int position, const Lane<kHeadDim>& x,
